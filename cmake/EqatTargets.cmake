@@ -1,0 +1,55 @@
+# Flags and one function per kind of target.
+
+add_library(eqat_flags INTERFACE)
+target_compile_features(eqat_flags INTERFACE cxx_std_20)
+# Contraction is off so that a product followed by a sum is rounded twice on every target unless the source says
+# MulAdd or std::fma: results must not depend on the machine (docs/numerics.md).
+target_compile_options(eqat_flags INTERFACE
+  -ffp-contract=off -Wall -Wextra -Wshadow -Wno-sign-compare -Wno-missing-field-initializers
+  $<$<BOOL:${EQAT_WERROR}>:-Werror>)
+if(EQAT_SANITIZE)
+  target_compile_options(eqat_flags INTERFACE -fsanitize=${EQAT_SANITIZE} -fno-sanitize-recover=all
+                         -fno-omit-frame-pointer -g1)
+  target_link_options(eqat_flags INTERFACE -fsanitize=${EQAT_SANITIZE})
+endif()
+
+# eqat_library(<folder name> SOURCES a.cc ... HEADERS a.h ... DEPS eqat::core absl::status ... PRIVATE_DEPS Eigen3::Eigen)
+# makes target eqat_<name> with alias eqat::<name>.
+function(eqat_library name)
+  cmake_parse_arguments(arg "" "" "SOURCES;HEADERS;DEPS;PRIVATE_DEPS" ${ARGN})
+  if(arg_SOURCES)
+    add_library(eqat_${name} STATIC ${arg_SOURCES})
+    set(scope PUBLIC)
+    target_link_libraries(eqat_${name} PRIVATE $<BUILD_INTERFACE:eqat_flags> ${arg_PRIVATE_DEPS})
+    set_target_properties(eqat_${name} PROPERTIES POSITION_INDEPENDENT_CODE ON)
+  else()
+    add_library(eqat_${name} INTERFACE)
+    set(scope INTERFACE)
+  endif()
+  add_library(eqat::${name} ALIAS eqat_${name})
+  target_compile_features(eqat_${name} ${scope} cxx_std_20)
+  target_include_directories(eqat_${name} ${scope}
+    $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/eqat>)
+  target_link_libraries(eqat_${name} ${scope} ${arg_DEPS})
+  set_target_properties(eqat_${name} PROPERTIES EXPORT_NAME ${name})
+  set_property(GLOBAL APPEND PROPERTY EQAT_LIBRARIES eqat_${name})
+  foreach(header IN LISTS arg_HEADERS)
+    cmake_path(RELATIVE_PATH CMAKE_CURRENT_SOURCE_DIR BASE_DIRECTORY ${PROJECT_SOURCE_DIR} OUTPUT_VARIABLE folder)
+    set_property(GLOBAL APPEND PROPERTY EQAT_HEADERS ${folder}/${header})
+  endforeach()
+endfunction()
+
+# eqat_test(<name> SOURCES a_test.cc ... DEPS eqat::core ... [TIMEOUT seconds])
+# makes one GoogleTest program <name>_test whose every TEST is a CTest.
+function(eqat_test name)
+  cmake_parse_arguments(arg "" "TIMEOUT" "SOURCES;DEPS" ${ARGN})
+  if(NOT arg_TIMEOUT)
+    set(arg_TIMEOUT 300)
+  endif()
+  add_executable(${name}_test ${arg_SOURCES})
+  target_link_libraries(${name}_test PRIVATE eqat_flags ${arg_DEPS} GTest::gmock GTest::gtest GTest::gtest_main)
+  target_include_directories(${name}_test PRIVATE ${PROJECT_SOURCE_DIR})
+  target_compile_definitions(${name}_test PRIVATE EQAT_TEST_DATA="${PROJECT_SOURCE_DIR}/tests")
+  gtest_discover_tests(${name}_test TEST_PREFIX ${name}. DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60
+    EXTRA_ARGS --gtest_random_seed=1 PROPERTIES TIMEOUT ${arg_TIMEOUT})
+endfunction()

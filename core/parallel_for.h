@@ -1,0 +1,24 @@
+// ParallelFor: runs a function over [0, n) in blocks on a pool of threads that is shared by the process.
+//
+// Determinism: blocks are [0, block), [block, 2*block), ... whatever the number of threads, so a result that is a
+// function of its block alone has the same bits for any number. Never reduce across blocks in order of completion.
+#ifndef EQAT_CORE_PARALLEL_FOR_H_
+#define EQAT_CORE_PARALLEL_FOR_H_
+
+#include <cstdint>
+
+#include "absl/functional/function_ref.h"
+
+namespace eqat {
+
+// Sets how many threads ParallelFor uses, the calling one included; 0 means all cores. Not while a ParallelFor runs.
+void SetNumThreads(int num_threads);
+int NumThreads();
+
+// Calls `body(begin, end)` for every block of at most `block` items (block >= 1). The caller takes part. Nested calls
+// and calls from several threads are allowed: an inner call runs on its own thread alone. Blocks until all are done.
+void ParallelFor(int64_t n, int64_t block, absl::FunctionRef<void(int64_t begin, int64_t end)> body);
+
+}  // namespace eqat
+
+#endif  // EQAT_CORE_PARALLEL_FOR_H_

@@ -1,0 +1,91 @@
+// safetensors: named, typed, shaped byte ranges in one file. Strict reader on a memory mapping, atomic writer.
+//
+// Layout: 8 bytes little-endian header length N, N bytes of JSON, then the data. Each entry of the header gives dtype,
+// shape and [begin, end) relative to the data; "__metadata__" maps strings to strings. The reader refuses: a header
+// longer than 100 MB or than the file, text that is not UTF-8 or not an object, duplicate or over-long names, unknown
+// keys and dtypes, negative or overflowing shapes, ranges that overlap, leave holes, do not match dtype and shape or do
+// not end at the end of the file. Every error names the file and the tensor. Format: https://github.com/huggingface/safetensors
+#ifndef EQAT_IO_SAFETENSORS_H_
+#define EQAT_IO_SAFETENSORS_H_
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "core/table.h"
+#include "io/file.h"
+
+namespace eqat::io {
+
+enum class TensorDtype : uint8_t {
+  kBool, kU8, kI8, kF8E5M2, kF8E4M3, kI16, kU16, kF16, kBF16, kI32, kU32, kF32, kF64, kI64, kU64,
+};
+absl::string_view TensorDtypeName(TensorDtype dtype);  // "F32", "BF16", ...
+int64_t TensorDtypeBytes(TensorDtype dtype);
+
+struct TensorInfo {
+  std::string name;
+  TensorDtype dtype = TensorDtype::kF32;
+  std::vector<int64_t> shape;
+  int64_t begin = 0;  // bytes from the start of the data
+  int64_t end = 0;
+};
+
+class SafetensorsReader {
+ public:
+  // Checks the whole header before it returns.
+  static absl::StatusOr<SafetensorsReader> Open(const std::string& path);
+
+  const std::string& path() const { return path_; }
+  const std::vector<TensorInfo>& tensors() const { return tensors_; }  // by name, ascending
+  const std::map<std::string, std::string>& metadata() const { return metadata_; }
+  const TensorInfo* Find(absl::string_view name) const;  // null when absent
+  absl::Span<const char> Bytes(const TensorInfo& tensor) const;
+
+  // A 2-D tensor as float32. F32 that lies aligned to 4 bytes is adopted from the private mapping without a copy
+  // (writing to it changes memory only); F16 and BF16 are widened. NotFound, or InvalidArgument naming dtype or shape.
+  absl::StatusOr<Table> ReadTable(absl::string_view name) const;
+  // Any rank, as float32 values (F32, F16, BF16).
+  absl::StatusOr<std::vector<float>> ReadFloats(absl::string_view name) const;
+  // Any rank, I32, I64 or U8.
+  absl::StatusOr<std::vector<int64_t>> ReadIntegers(absl::string_view name) const;
+
+ private:
+  std::string path_;
+  std::shared_ptr<MappedFile> file_;
+  int64_t data_begin_ = 0;
+  std::vector<TensorInfo> tensors_;
+  std::map<std::string, std::string> metadata_;
+};
+
+// One tensor to write; `bytes` is a view that must live until Write returns.
+struct TensorToWrite {
+  std::string name;
+  TensorDtype dtype = TensorDtype::kF32;
+  std::vector<int64_t> shape;
+  absl::Span<const char> bytes;
+};
+
+template <typename T>
+absl::Span<const char> AsBytes(absl::Span<const T> values) {
+  return absl::MakeConstSpan(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T));
+}
+
+// Writes all tensors, ordered as the format's own writer does (descending alignment, then name), data starting on an
+// 8-byte boundary: equal input gives equal bytes. Atomic. InvalidArgument on duplicate names or sizes that do not match.
+absl::Status WriteSafetensors(const std::string& path, std::vector<TensorToWrite> tensors,
+                              const std::map<std::string, std::string>& metadata);
+
+// float32 to the two 16-bit formats and back, round to nearest even.
+std::vector<uint16_t> ToFloat16(absl::Span<const float> values);
+std::vector<uint16_t> ToBFloat16(absl::Span<const float> values);
+
+}  // namespace eqat::io
+
+#endif  // EQAT_IO_SAFETENSORS_H_

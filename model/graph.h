@@ -1,0 +1,56 @@
+// Graph: the order in which a model calls its modules, after torch.fx: placeholder, call_module, call_function, output.
+//
+// Functions: cat(list, dim), interact_dot(list), add(a, b), mul(a, b), relu(x), sigmoid(x), flatten(x, start_dim).
+#ifndef EQAT_MODEL_GRAPH_H_
+#define EQAT_MODEL_GRAPH_H_
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+
+namespace eqat::model {
+
+enum class Op : uint8_t { kPlaceholder, kCallModule, kCallFunction, kOutput };
+enum class Function : uint8_t { kCat, kInteractDot, kAdd, kMul, kReLU, kSigmoid, kFlatten };
+
+struct FunctionTraits {
+  Function function;
+  const char* name;
+  bool takes_list;  // args = [[a, b, ...]]; else args = [a] or [a, b]
+  int arity;        // of names in args; -1: a list of at least one
+  const char* int_kwarg;  // "dim", "start_dim" or null
+  int64_t int_default;
+};
+inline constexpr FunctionTraits kFunctions[] = {
+    {Function::kCat, "cat", true, -1, "dim", 0},   {Function::kInteractDot, "interact_dot", true, -1, nullptr, 0},
+    {Function::kAdd, "add", false, 2, nullptr, 0}, {Function::kMul, "mul", false, 2, nullptr, 0},
+    {Function::kReLU, "relu", false, 1, nullptr, 0}, {Function::kSigmoid, "sigmoid", false, 1, nullptr, 0},
+    {Function::kFlatten, "flatten", false, 1, "start_dim", 0},
+};
+constexpr const FunctionTraits& TraitsOf(Function function) { return kFunctions[static_cast<int>(function)]; }
+
+struct Node {
+  std::string name;
+  Op op = Op::kPlaceholder;
+  std::string target;                       // call_module: module name
+  Function function = Function::kCat;       // call_function
+  std::vector<std::string> args;            // names of earlier nodes, a list argument flattened
+  int64_t int_arg = 0;                      // value of int_kwarg
+};
+
+struct Graph {
+  std::vector<Node> nodes;  // in order of execution; the last one is the only output
+
+  std::vector<std::string> Placeholders() const;
+};
+
+// Unique names, args that name earlier nodes, known modules (`module_types`: name to type), one output at the end, right
+// numbers of arguments; embeddings are called on placeholders. InvalidArgument names the node.
+absl::Status Validate(const Graph& graph, const std::map<std::string, std::string>& module_types);
+
+}  // namespace eqat::model
+
+#endif  // EQAT_MODEL_GRAPH_H_
