@@ -29,8 +29,8 @@ namespace eqat::qat {
 
 class Embedding final : public EmbeddingLookup {
  public:
-  static absl::StatusOr<Embedding> Create(nn::EmbeddingOptions options, const quant::QConfig& qconfig,
-                                             uint64_t seed, std::string name = "");
+  static absl::StatusOr<Embedding> Create(nn::EmbeddingOptions options, const quant::QConfig& qconfig, uint64_t seed,
+                                          std::string name = "");
   // Moves the table of `module` in; its qconfig() is the recipe. FailedPrecondition without one, InvalidArgument if it
   // does not suit a table; on error `module` is unchanged.
   static absl::StatusOr<Embedding> FromFloat(nn::Embedding&& module);
@@ -46,7 +46,7 @@ class Embedding final : public EmbeddingLookup {
 
   const nn::EmbeddingOptions& options() const { return module_.options(); }
   const std::string& name() const { return module_.name(); }
-  const quant::QConfig& qconfig() const { return qconfig_; }
+  const quant::QConfig& qconfig() const { return *module_.qconfig(); }
   const Table& weight() const { return module_.weight(); }
   // Write rows only after announcing them.
   Table& mutable_weight() { return module_.mutable_weight(); }
@@ -77,9 +77,10 @@ class Embedding final : public EmbeddingLookup {
   std::string ToString() const;
 
  private:
-  Embedding(nn::Embedding&& module, quant::QConfig qconfig, quant::FakeQuantize&& fake_quantize);
-  nn::Embedding module_;
-  quant::QConfig qconfig_;
+  Embedding(nn::Embedding&& module, quant::FakeQuantize&& fake_quantize);
+  // What messages call this module: its name, or its type when it has none.
+  std::string Where() const { return module_.name().empty() ? "qat.Embedding" : module_.name(); }
+  nn::Embedding module_;  // always with a qconfig
   quant::FakeQuantize fake_quantize_;
 };
 

@@ -1,6 +1,6 @@
 // qat::EmbeddingBag: nn::EmbeddingBag whose weight passes through fake quantization. Follows
-// torch.ao.nn.qat.EmbeddingBag; outputs, gradients and saved state equal torch's, but a step touches only the rows of its
-// batch (quant/fake_quantize.h says how).
+// torch.ao.nn.qat.EmbeddingBag; outputs, gradients and saved state equal torch's, but a step touches only the rows of
+// its batch (quant/fake_quantize.h says how).
 //
 //   T = fake_quantize(weight);  out = embedding_bag(T);  d weight = d T * mask      (straight-through)
 //
@@ -50,7 +50,7 @@ class EmbeddingBag final : public EmbeddingLookup {
 
   const nn::EmbeddingBagOptions& options() const { return module_.options(); }
   const std::string& name() const { return module_.name(); }
-  const quant::QConfig& qconfig() const { return qconfig_; }
+  const quant::QConfig& qconfig() const { return *module_.qconfig(); }
   const Table& weight() const { return module_.weight(); }
   // Write rows only after announcing them.
   Table& mutable_weight() { return module_.mutable_weight(); }
@@ -83,9 +83,10 @@ class EmbeddingBag final : public EmbeddingLookup {
   std::string ToString() const;
 
  private:
-  EmbeddingBag(nn::EmbeddingBag&& module, quant::QConfig qconfig, quant::FakeQuantize&& fake_quantize);
-  nn::EmbeddingBag module_;
-  quant::QConfig qconfig_;
+  EmbeddingBag(nn::EmbeddingBag&& module, quant::FakeQuantize&& fake_quantize);
+  // What messages call this module: its name, or its type when it has none.
+  std::string Where() const { return module_.name().empty() ? "qat.EmbeddingBag" : module_.name(); }
+  nn::EmbeddingBag module_;  // always with a qconfig
   quant::FakeQuantize fake_quantize_;
 };
 

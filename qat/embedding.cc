@@ -1,0 +1,120 @@
+#include "qat/embedding.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "core/error.h"
+#include "core/lookup.h"
+#include "core/parallel_for.h"
+#include "core/status_macros.h"
+#include "qat/embedding_bag.h"
+#include "qat/fake_quantized_rows.h"
+
+namespace eqat::qat {
+namespace {
+
+constexpr int64_t kOutputBlock = 64;
+
+// The checked batch and its distinct rows.
+absl::Status BeginLookup(const nn::EmbeddingOptions& options, const std::string& where, const LookupInput& input,
+                         MutableTableView out, nn::LookupContext& context) {
+  EQAT_ASSIGN_OR_RETURN(Bags bags, BagsOfOne(input, options.num_embeddings, where));
+  EQAT_RETURN_IF_ERROR(CheckOutput(out, bags.num_bags(), options.embedding_dim, where));
+  context.distinct = DistinctRows(bags.indices());
+  context.bags = std::move(bags);
+  return absl::OkStatus();
+}
+
+// Exact copies of the block's rows: a sum would turn -0 into 0.
+void CopyRows(const nn::LookupContext& context, MutableTableView out) {
+  const absl::Span<const int64_t> slots = context.distinct.slots();
+  ParallelFor(out.rows, kOutputBlock, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) std::copy_n(context.rows.data() + slots[i] * out.cols, out.cols, out.Row(i));
+  });
+}
+
+}  // namespace
+
+Embedding::Embedding(nn::Embedding&& module, quant::FakeQuantize&& fake_quantize)
+    : module_(std::move(module)), fake_quantize_(std::move(fake_quantize)) {}
+
+absl::StatusOr<Embedding> Embedding::Create(nn::EmbeddingOptions options, const quant::QConfig& qconfig, uint64_t seed,
+                                            std::string name) {
+  EQAT_ASSIGN_OR_RETURN(nn::Embedding module, nn::Embedding::Create(std::move(options), seed, std::move(name)));
+  module.set_qconfig(qconfig);
+  return FromFloat(std::move(module));
+}
+
+absl::StatusOr<Embedding> Embedding::FromFloat(nn::Embedding&& module) {
+  if (!module.qconfig().has_value()) {
+    return FailedPrecondition(module.name().empty() ? "qat.Embedding" : module.name(),
+                              "the float module has no qconfig to be prepared with");
+  }
+  if (const absl::Status status = ValidateEmbeddingQConfig(*module.qconfig(), "qat.Embedding"); !status.ok()) {
+    return module.name().empty() ? status : AtPlace(module.name(), status);
+  }
+  EQAT_ASSIGN_OR_RETURN(quant::FakeQuantize fake_quantize, quant::FakeQuantize::Create(module.qconfig()->weight));
+  return Embedding(std::move(module), std::move(fake_quantize));
+}
+
+nn::Embedding Embedding::ToFloat() && { return std::move(module_); }
+
+absl::StatusOr<quantized::Embedding> Embedding::Convert() const {
+  absl::StatusOr<quant::QuantizedTable> table = QuantizeTable(options(), weight(), fake_quantize_);
+  if (!table.ok()) return AtPlace(Where(), table.status());
+  nn::EmbeddingOptions converted = options();
+  converted.max_norm.reset();  // the codes are those of the renormalized rows
+  return quantized::Embedding::Create(*std::move(table), std::move(converted), name());
+}
+
+absl::Status Embedding::DisableObserver() {
+  const TableView table = weight().view();
+  return AtPlace(Where(), fake_quantize_.DisableObserver(&table));
+}
+
+absl::StatusOr<quant::FakeQuantizeState> Embedding::FakeQuantState() const {
+  const TableView table = weight().view();
+  absl::StatusOr<quant::FakeQuantizeState> state = fake_quantize_.State(&table);
+  if (!state.ok()) return AtPlace(Where(), state.status());
+  return state;
+}
+
+absl::Status Embedding::SetFakeQuantState(quant::FakeQuantizeState state) {
+  return AtPlace(Where(), fake_quantize_.SetState(std::move(state), num_embeddings()));
+}
+
+absl::Status Embedding::Lookup(const LookupInput& input, MutableTableView out) const {
+  nn::LookupContext context;
+  EQAT_RETURN_IF_ERROR(BeginLookup(options(), Where(), input, out, context));
+  EQAT_RETURN_IF_ERROR(AtPlace(Where(), EvaluateRows(options(), weight(), fake_quantize_, context)));
+  CopyRows(context, out);
+  return absl::OkStatus();
+}
+
+absl::Status Embedding::ForwardEvaluation(const LookupInput& input, MutableTableView out, nn::LookupContext* context) {
+  nn::LookupContext scratch;
+  nn::LookupContext& filled = context != nullptr ? *context : scratch;
+  EQAT_RETURN_IF_ERROR(BeginLookup(options(), Where(), input, out, filled));
+  EQAT_RETURN_IF_ERROR(
+      Checked(EvaluateAndRenormRows(options(), mutable_weight(), fake_quantize_, filled), Where(), filled));
+  CopyRows(filled, out);
+  return absl::OkStatus();
+}
+
+absl::Status Embedding::Forward(const LookupInput& input, MutableTableView out, nn::LookupContext* context) {
+  nn::LookupContext scratch;
+  nn::LookupContext& filled = context != nullptr ? *context : scratch;
+  EQAT_RETURN_IF_ERROR(BeginLookup(options(), Where(), input, out, filled));
+  EQAT_RETURN_IF_ERROR(Checked(TrainRows(options(), mutable_weight(), fake_quantize_, filled), Where(), filled));
+  CopyRows(filled, out);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<nn::EmbeddingGradients> Embedding::Backward(const nn::LookupContext& context,
+                                                           TableView grad_output) const {
+  return module_.Backward(context, grad_output);
+}
+
+std::string Embedding::ToString() const { return WithFakeQuantLine(module_.ToString(), fake_quantize_, weight()); }
+
+}  // namespace eqat::qat

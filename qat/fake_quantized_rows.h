@@ -1,0 +1,52 @@
+// The steps that qat::Embedding and qat::EmbeddingBag share: from the stored rows of a batch to the fake-quantized
+// block that is pooled, and from the whole table to packed codes. Internal to this folder.
+//
+// Every function reports all errors before it changes anything.
+#ifndef EQAT_QAT_FAKE_QUANTIZED_ROWS_H_
+#define EQAT_QAT_FAKE_QUANTIZED_ROWS_H_
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "core/table.h"
+#include "float_modules/embedding_functional.h"
+#include "float_modules/embedding_options.h"
+#include "quant/fake_quantize.h"
+#include "quant/quantized_table.h"
+
+namespace eqat::qat {
+
+// One forward in training: renormalizes the stored rows context.distinct (max_norm), observes and fake-quantizes them.
+// Fills context.rows and context.mask.
+absl::Status TrainRows(const nn::EmbeddingOptions& options, Table& weight, quant::FakeQuantize& fake_quantize,
+                       nn::LookupContext& context);
+
+// One evaluation: fills context.rows with what a converted table holds for the rows context.distinct; changes neither
+// table nor observer.
+absl::Status EvaluateRows(const nn::EmbeddingOptions& options, const Table& weight,
+                          const quant::FakeQuantize& fake_quantize, nn::LookupContext& context);
+
+// As EvaluateRows, then renormalizes the stored rows (max_norm). Fills context.mask too.
+absl::Status EvaluateAndRenormRows(const nn::EmbeddingOptions& options, Table& weight,
+                                   quant::FakeQuantize& fake_quantize, nn::LookupContext& context);
+
+// `out` has the shape of the result.
+absl::Status CheckOutput(MutableTableView out, int64_t num_outputs, int64_t embedding_dim, absl::string_view where);
+
+// `status` at `where`; an error empties `context`, which then holds a mix of two forwards.
+absl::Status Checked(const absl::Status& status, absl::string_view where, nn::LookupContext& context);
+
+// Codes and parameters of the whole table after max_norm. FailedPrecondition while fake quantization is disabled.
+absl::StatusOr<quant::QuantizedTable> QuantizeTable(const nn::EmbeddingOptions& options, const Table& weight,
+                                                    const quant::FakeQuantize& fake_quantize);
+
+// torch's printed form: `module_text`, "Name(arguments)", with the fake quantizer as a child.
+std::string WithFakeQuantLine(const std::string& module_text, const quant::FakeQuantize& fake_quantize,
+                              const Table& weight);
+
+}  // namespace eqat::qat
+
+#endif  // EQAT_QAT_FAKE_QUANTIZED_ROWS_H_
