@@ -21,8 +21,8 @@ namespace eqat {
 class IndexSpan {
  public:
   IndexSpan() : values_(absl::Span<const int64_t>()) {}
-  IndexSpan(absl::Span<const int32_t> values) : values_(values) {}             // NOLINT: a view of a view
-  IndexSpan(absl::Span<const int64_t> values) : values_(values) {}             // NOLINT
+  IndexSpan(absl::Span<const int32_t> values) : values_(values) {}                         // NOLINT: a view of a view
+  IndexSpan(absl::Span<const int64_t> values) : values_(values) {}                         // NOLINT
   IndexSpan(const std::vector<int32_t>& values) : values_(absl::MakeConstSpan(values)) {}  // NOLINT
   IndexSpan(const std::vector<int64_t>& values) : values_(absl::MakeConstSpan(values)) {}  // NOLINT
 
@@ -49,7 +49,7 @@ struct LookupInput {
 enum class PoolMode : uint8_t { kSum = 0, kMean = 1, kMax = 2 };
 absl::string_view PoolModeName(PoolMode mode);  // "sum", "mean", "max"
 
-// A checked batch: bag b holds positions [offsets[b], offsets[b + 1]). Move-only.
+// A checked batch: bag b holds positions [offsets[b], offsets[b + 1]); every position is in a bag. Move-only.
 class Bags {
  public:
   Bags() = default;
@@ -58,8 +58,8 @@ class Bags {
 
   int64_t num_bags() const { return static_cast<int64_t>(offsets_.size()) - 1; }
   absl::Span<const int64_t> indices() const { return indices_; }
-  absl::Span<const int64_t> offsets() const { return offsets_; }                        // [num_bags + 1], first 0
-  absl::Span<const float> per_sample_weights() const { return per_sample_weights_; }    // empty: all 1
+  absl::Span<const int64_t> offsets() const { return offsets_; }                      // [num_bags + 1], first 0
+  absl::Span<const float> per_sample_weights() const { return per_sample_weights_; }  // empty: all 1
   bool has_per_sample_weights() const { return has_per_sample_weights_; }
 
  private:
@@ -77,10 +77,15 @@ class Bags {
 absl::StatusOr<Bags> BagsOfOne(const LookupInput& input, int64_t num_embeddings, absl::string_view where);
 
 // EmbeddingBag: 2-D [bags, length] without offsets (also with include_last_offset: all bags count), or 1-D with them.
-// Zero offsets give zero bags. Errors as above, and InvalidArgument for rank, offsets (names the position) and
-// per_sample_weights that differ in number or come with a mode other than sum.
+// Zero offsets give zero bags (indices are checked, then dropped). Errors as above, and InvalidArgument for rank,
+// offsets (names the position) and per_sample_weights that differ in number or come with a mode other than sum.
 absl::StatusOr<Bags> MakeBags(const LookupInput& input, int64_t num_embeddings, bool include_last_offset, PoolMode mode,
                               absl::string_view where);
+
+// How many bags BagsOfOne and MakeBags would make: all their checks but those of the indices' values.
+absl::StatusOr<int64_t> NumBagsOfOne(const LookupInput& input, absl::string_view where);
+absl::StatusOr<int64_t> NumBags(const LookupInput& input, bool include_last_offset, PoolMode mode,
+                                absl::string_view where);
 
 }  // namespace eqat
 

@@ -1,0 +1,212 @@
+#include "core/lookup.h"
+
+#include <algorithm>
+#include <numeric>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/checked_math.h"
+#include "core/error.h"
+#include "core/status_macros.h"
+#include "core/tensor.h"
+
+namespace eqat {
+namespace {
+
+// Calls `use` with the absl::Span<const int32_t> or absl::Span<const int64_t> that `values` views.
+template <typename Use>
+auto VisitValues(const IndexSpan& values, Use use) {
+  return values.is_int32() ? use(values.int32()) : use(values.int64());
+}
+
+std::string At(absl::string_view what, int64_t position) { return absl::StrCat(what, " at position ", position); }
+
+int64_t Rank(const LookupInput& input) { return input.shape.empty() ? 1 : static_cast<int64_t>(input.shape.size()); }
+
+absl::Status CheckShape(const LookupInput& input, absl::string_view where) {
+  if (input.shape.empty()) return absl::OkStatus();
+  std::optional<int64_t> size = 1;
+  for (const int64_t extent : input.shape) {
+    if (extent < 0) return InvalidArgument(where, "index shape has a negative size", ShapeText(input.shape));
+    if (size) size = CheckedMul(*size, extent);
+  }
+  // A size that overflows may still be followed by a zero, so zeros are looked for separately.
+  if (std::find(input.shape.begin(), input.shape.end(), 0) != input.shape.end()) size = 0;
+  if (size == input.indices.size()) return absl::OkStatus();
+  return InvalidArgument(where, "index shape does not match the number of indices", ShapeText(input.shape),
+                         absl::StrCat(input.indices.size(), " indices"));
+}
+
+absl::Status CheckBagsOfOne(const LookupInput& input, absl::string_view where) {
+  EQAT_RETURN_IF_ERROR(CheckShape(input, where));
+  if (input.offsets) return InvalidArgument(where, "offsets given to an Embedding", "", "none");
+  if (input.per_sample_weights) return InvalidArgument(where, "per_sample_weights given to an Embedding", "", "none");
+  return absl::OkStatus();
+}
+
+absl::Status CheckPerSampleWeights(const LookupInput& input, PoolMode mode, absl::string_view where) {
+  if (!input.per_sample_weights) return absl::OkStatus();
+  const int64_t num_weights = static_cast<int64_t>(input.per_sample_weights->size());
+  if (num_weights != input.indices.size()) {
+    return InvalidArgument(where, "per_sample_weights differ in number from the indices", absl::StrCat(num_weights),
+                           absl::StrCat(input.indices.size()));
+  }
+  if (mode != PoolMode::kSum) {
+    return InvalidArgument(where, "per_sample_weights need mode sum", absl::StrCat("mode ", PoolModeName(mode)));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckRank(const LookupInput& input, absl::string_view where) {
+  const int64_t rank = Rank(input);
+  if (rank != 1 && rank != 2) {
+    return InvalidArgument(where, "indices of wrong rank", ShapeText(input.shape), "1 or 2 dimensions");
+  }
+  if (rank == 2 && input.offsets) {
+    return InvalidArgument(where, "offsets given together with 2-D indices", "",
+                           "no offsets: each row of the indices is a bag");
+  }
+  if (rank == 1 && !input.offsets) return InvalidArgument(where, "1-D indices without offsets");
+  return absl::OkStatus();
+}
+
+template <typename Integer>
+absl::Status CheckOffsetValues(absl::Span<const Integer> offsets, int64_t num_indices, bool include_last_offset,
+                               absl::string_view where) {
+  if (offsets.empty()) {
+    if (!include_last_offset) return absl::OkStatus();
+    return InvalidArgument(where, "include_last_offset without any offset", "0 offsets", "at least 1");
+  }
+  if (offsets[0] != 0) {
+    return InvalidArgument(where, At("offsets do not start at 0", 0), absl::StrCat(offsets[0]), "0");
+  }
+  for (size_t i = 1; i < offsets.size(); ++i) {
+    if (offsets[i] < offsets[i - 1]) {
+      return InvalidArgument(where, At("offsets decrease", static_cast<int64_t>(i)),
+                             absl::StrCat(offsets[i], " after ", offsets[i - 1]),
+                             absl::StrCat("at least ", offsets[i - 1]));
+    }
+    if (offsets[i] > num_indices) {
+      return InvalidArgument(where, At("offset beyond the indices", static_cast<int64_t>(i)), absl::StrCat(offsets[i]),
+                             absl::StrCat("at most ", num_indices));
+    }
+  }
+  if (include_last_offset && offsets.back() != num_indices) {
+    return InvalidArgument(where,
+                           At("last offset is not the number of indices", static_cast<int64_t>(offsets.size()) - 1),
+                           absl::StrCat(offsets.back()), absl::StrCat(num_indices));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckBags(const LookupInput& input, bool include_last_offset, PoolMode mode, absl::string_view where) {
+  EQAT_RETURN_IF_ERROR(CheckShape(input, where));
+  EQAT_RETURN_IF_ERROR(CheckRank(input, where));
+  EQAT_RETURN_IF_ERROR(CheckPerSampleWeights(input, mode, where));
+  if (!input.offsets) return absl::OkStatus();
+  return VisitValues(*input.offsets, [&](auto offsets) {
+    return CheckOffsetValues(offsets, input.indices.size(), include_last_offset, where);
+  });
+}
+
+// Bags of a batch that has passed CheckBags.
+int64_t NumCheckedBags(const LookupInput& input, bool include_last_offset) {
+  if (!input.offsets) return input.shape[0];
+  return input.offsets->size() - (include_last_offset ? 1 : 0);
+}
+
+template <typename Integer>
+absl::Status CheckIndices(absl::Span<const Integer> indices, int64_t num_embeddings, absl::string_view where) {
+  const auto is_outside = [&](Integer index) {
+    return static_cast<uint64_t>(static_cast<int64_t>(index)) >= static_cast<uint64_t>(num_embeddings);
+  };
+  bool any_outside = false;  // one pass without branches; the position matters only when there is one
+  for (const Integer index : indices) any_outside |= is_outside(index);
+  if (!any_outside) return absl::OkStatus();
+  const int64_t position = std::find_if(indices.begin(), indices.end(), is_outside) - indices.begin();
+  return OutOfRange(where, At("index out of range", position), absl::StrCat(indices[position]),
+                    num_embeddings == 0 ? "none: the table has no rows" : absl::StrCat("0 to ", num_embeddings - 1));
+}
+
+absl::StatusOr<std::vector<int64_t>> CheckedIndices(const IndexSpan& indices, int64_t num_embeddings,
+                                                    absl::string_view where) {
+  return VisitValues(indices, [&](auto values) -> absl::StatusOr<std::vector<int64_t>> {
+    EQAT_RETURN_IF_ERROR(CheckIndices(values, num_embeddings, where));
+    return std::vector<int64_t>(values.begin(), values.end());
+  });
+}
+
+std::vector<int64_t> EvenOffsets(int64_t num_bags, int64_t length) {
+  std::vector<int64_t> offsets(num_bags + 1);
+  for (int64_t bag = 0; bag <= num_bags; ++bag) offsets[bag] = bag * length;
+  return offsets;
+}
+
+// [num_bags + 1] from offsets that have passed CheckOffsetValues.
+std::vector<int64_t> ClosedOffsets(const IndexSpan& offsets, int64_t num_indices, bool include_last_offset) {
+  return VisitValues(offsets, [&](auto values) {
+    std::vector<int64_t> closed(values.begin(), values.end());
+    if (!include_last_offset) closed.push_back(closed.empty() ? 0 : num_indices);
+    return closed;
+  });
+}
+
+}  // namespace
+
+int64_t IndexSpan::size() const {
+  return static_cast<int64_t>(VisitValues(*this, [](auto values) { return values.size(); }));
+}
+
+int64_t IndexSpan::operator[](int64_t i) const {
+  return VisitValues(*this, [i](auto values) { return static_cast<int64_t>(values[i]); });
+}
+
+absl::string_view PoolModeName(PoolMode mode) {
+  switch (mode) {
+    case PoolMode::kSum:
+      return "sum";
+    case PoolMode::kMean:
+      return "mean";
+    case PoolMode::kMax:
+      return "max";
+  }
+  return "";
+}
+
+absl::StatusOr<int64_t> NumBagsOfOne(const LookupInput& input, absl::string_view where) {
+  EQAT_RETURN_IF_ERROR(CheckBagsOfOne(input, where));
+  return input.indices.size();
+}
+
+absl::StatusOr<int64_t> NumBags(const LookupInput& input, bool include_last_offset, PoolMode mode,
+                                absl::string_view where) {
+  EQAT_RETURN_IF_ERROR(CheckBags(input, include_last_offset, mode, where));
+  return NumCheckedBags(input, include_last_offset);
+}
+
+absl::StatusOr<Bags> BagsOfOne(const LookupInput& input, int64_t num_embeddings, absl::string_view where) {
+  EQAT_RETURN_IF_ERROR(CheckBagsOfOne(input, where));
+  Bags bags;
+  EQAT_ASSIGN_OR_RETURN(bags.indices_, CheckedIndices(input.indices, num_embeddings, where));
+  bags.offsets_ = EvenOffsets(input.indices.size(), 1);
+  return bags;
+}
+
+absl::StatusOr<Bags> MakeBags(const LookupInput& input, int64_t num_embeddings, bool include_last_offset, PoolMode mode,
+                              absl::string_view where) {
+  EQAT_RETURN_IF_ERROR(CheckBags(input, include_last_offset, mode, where));
+  Bags bags;
+  EQAT_ASSIGN_OR_RETURN(bags.indices_, CheckedIndices(input.indices, num_embeddings, where));
+  bags.offsets_ = input.offsets ? ClosedOffsets(*input.offsets, input.indices.size(), include_last_offset)
+                                : EvenOffsets(input.shape[0], input.shape[1]);
+  // Without any bag nothing is looked up, whatever the indices.
+  bags.indices_.resize(bags.offsets_.back());
+  if (input.per_sample_weights) {
+    bags.has_per_sample_weights_ = true;
+    const auto used_weights = input.per_sample_weights->first(bags.indices_.size());
+    bags.per_sample_weights_.assign(used_weights.begin(), used_weights.end());
+  }
+  return bags;
+}
+
+}  // namespace eqat

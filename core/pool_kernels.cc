@@ -1,0 +1,264 @@
+#include "core/pool_kernels.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+
+#include "core/parallel_for.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "core/pool_kernels.cc"
+#include "hwy/foreach_target.h"  // IWYU pragma: keep
+#include "hwy/highway.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace eqat {
+namespace HWY_NAMESPACE {
+namespace {
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+// How far ahead rows are fetched, and how much of each.
+constexpr int64_t kPrefetchRows = 12;
+constexpr int64_t kPrefetchFloats = 256;
+constexpr int64_t kFloatsPerCacheLine = 16;
+
+template <class D>
+using Vec = hn::Vec<D>;
+
+// fma(w, row, sum), rounded once.
+template <class D>
+HWY_INLINE Vec<D> Fma(D d, Vec<D> w, Vec<D> row, Vec<D> sum) {
+#if HWY_NATIVE_FMA
+  (void)d;
+  return hn::MulAdd(w, row, sum);
+#else
+  // MulAdd rounds twice on this target.
+  HWY_ALIGN float w_lanes[hn::MaxLanes(D())];
+  HWY_ALIGN float row_lanes[hn::MaxLanes(D())];
+  HWY_ALIGN float sum_lanes[hn::MaxLanes(D())];
+  hn::Store(w, d, w_lanes);
+  hn::Store(row, d, row_lanes);
+  hn::Store(sum, d, sum_lanes);
+  for (size_t i = 0; i < hn::Lanes(d); ++i) sum_lanes[i] = std::fma(w_lanes[i], row_lanes[i], sum_lanes[i]);
+  return hn::Load(d, sum_lanes);
+#endif
+}
+
+// A reduction: Start is the first counted row, Next adds another, Finish ends with the number of rows counted.
+
+struct SumOp {
+  static constexpr bool kWeighted = false;
+  template <class D>
+  static HWY_INLINE Vec<D> Start(D d, Vec<D> row, Vec<D> /*w*/) {
+    return hn::Add(hn::Zero(d), row);
+  }
+  template <class D>
+  static HWY_INLINE Vec<D> Next(D /*d*/, Vec<D> sum, Vec<D> row, Vec<D> /*w*/) {
+    return hn::Add(sum, row);
+  }
+  template <class D>
+  static HWY_INLINE Vec<D> Finish(D /*d*/, Vec<D> sum, int64_t /*count*/) {
+    return sum;
+  }
+};
+
+struct MeanOp : SumOp {
+  template <class D>
+  static HWY_INLINE Vec<D> Finish(D d, Vec<D> sum, int64_t count) {
+    return hn::Div(sum, hn::Set(d, static_cast<float>(count)));
+  }
+};
+
+struct WeightedSumOp : SumOp {
+  static constexpr bool kWeighted = true;
+  template <class D>
+  static HWY_INLINE Vec<D> Start(D d, Vec<D> row, Vec<D> w) {
+    return Fma(d, w, row, hn::Zero(d));
+  }
+  template <class D>
+  static HWY_INLINE Vec<D> Next(D d, Vec<D> sum, Vec<D> row, Vec<D> w) {
+    return Fma(d, w, row, sum);
+  }
+};
+
+struct RoundedWeightedSumOp : SumOp {
+  static constexpr bool kWeighted = true;
+  template <class D>
+  static HWY_INLINE Vec<D> Start(D d, Vec<D> row, Vec<D> w) {
+    return hn::Add(hn::Zero(d), hn::Mul(w, row));
+  }
+  template <class D>
+  static HWY_INLINE Vec<D> Next(D /*d*/, Vec<D> sum, Vec<D> row, Vec<D> w) {
+    return hn::Add(sum, hn::Mul(w, row));
+  }
+};
+
+struct MaxOp : SumOp {
+  template <class D>
+  static HWY_INLINE Vec<D> Start(D /*d*/, Vec<D> row, Vec<D> /*w*/) {
+    return row;
+  }
+  template <class D>
+  static HWY_INLINE Vec<D> Next(D /*d*/, Vec<D> max, Vec<D> row, Vec<D> /*w*/) {
+    return hn::IfThenElse(hn::Gt(row, max), row, max);
+  }
+};
+
+struct Bag {
+  int64_t begin;  // the first position that counts
+  int64_t end;
+  int64_t count;  // positions that count; at least 1
+};
+
+template <class Op, class D>
+HWY_INLINE Vec<D> WeightAt(D d, const PoolArgs& args, int64_t k) {
+  return hn::Set(d, Op::kWeighted ? args.weights[k] : 1.0f);
+}
+
+// Columns [col, col + 4 vectors) of one bag.
+template <class Op, class D>
+HWY_INLINE void PoolFourVectors(D d, const PoolArgs& args, const Bag& bag, int64_t col, float* HWY_RESTRICT out) {
+  const size_t lanes = hn::Lanes(d);
+  const float* row = args.rows.Row(args.ids[bag.begin]) + col;
+  Vec<D> w = WeightAt<Op>(d, args, bag.begin);
+  Vec<D> pooled0 = Op::Start(d, hn::LoadU(d, row), w);
+  Vec<D> pooled1 = Op::Start(d, hn::LoadU(d, row + lanes), w);
+  Vec<D> pooled2 = Op::Start(d, hn::LoadU(d, row + 2 * lanes), w);
+  Vec<D> pooled3 = Op::Start(d, hn::LoadU(d, row + 3 * lanes), w);
+  for (int64_t k = bag.begin + 1; k < bag.end; ++k) {
+    if (args.ids[k] == args.padding_id) continue;
+    row = args.rows.Row(args.ids[k]) + col;
+    w = WeightAt<Op>(d, args, k);
+    pooled0 = Op::Next(d, pooled0, hn::LoadU(d, row), w);
+    pooled1 = Op::Next(d, pooled1, hn::LoadU(d, row + lanes), w);
+    pooled2 = Op::Next(d, pooled2, hn::LoadU(d, row + 2 * lanes), w);
+    pooled3 = Op::Next(d, pooled3, hn::LoadU(d, row + 3 * lanes), w);
+  }
+  hn::StoreU(Op::Finish(d, pooled0, bag.count), d, out + col);
+  hn::StoreU(Op::Finish(d, pooled1, bag.count), d, out + col + lanes);
+  hn::StoreU(Op::Finish(d, pooled2, bag.count), d, out + col + 2 * lanes);
+  hn::StoreU(Op::Finish(d, pooled3, bag.count), d, out + col + 3 * lanes);
+}
+
+// Columns [col, col + 1 vector) of one bag.
+template <class Op, class D>
+HWY_INLINE void PoolOneVector(D d, const PoolArgs& args, const Bag& bag, int64_t col, float* HWY_RESTRICT out) {
+  Vec<D> pooled =
+      Op::Start(d, hn::LoadU(d, args.rows.Row(args.ids[bag.begin]) + col), WeightAt<Op>(d, args, bag.begin));
+  for (int64_t k = bag.begin + 1; k < bag.end; ++k) {
+    if (args.ids[k] == args.padding_id) continue;
+    pooled = Op::Next(d, pooled, hn::LoadU(d, args.rows.Row(args.ids[k]) + col), WeightAt<Op>(d, args, k));
+  }
+  hn::StoreU(Op::Finish(d, pooled, bag.count), d, out + col);
+}
+
+template <class Op>
+HWY_INLINE void PoolBag(const PoolArgs& args, const Bag& bag, float* HWY_RESTRICT out) {
+  const hn::ScalableTag<float> full;
+  const hn::CappedTag<float, 4> quarter;
+  const hn::CappedTag<float, 1> single;
+  const int64_t cols = args.rows.cols;
+  const int64_t full_lanes = static_cast<int64_t>(hn::Lanes(full));
+  const int64_t quarter_lanes = static_cast<int64_t>(hn::Lanes(quarter));
+  int64_t col = 0;
+  for (; col + 4 * full_lanes <= cols; col += 4 * full_lanes) PoolFourVectors<Op>(full, args, bag, col, out);
+  for (; col + full_lanes <= cols; col += full_lanes) PoolOneVector<Op>(full, args, bag, col, out);
+  for (; col + quarter_lanes <= cols; col += quarter_lanes) PoolOneVector<Op>(quarter, args, bag, col, out);
+  for (; col < cols; ++col) PoolOneVector<Op>(single, args, bag, col, out);
+}
+
+HWY_INLINE Bag CountedBag(const PoolArgs& args, int64_t begin, int64_t end) {
+  if (args.padding_id < 0) return {begin, end, end - begin};
+  const int64_t count = end - begin - std::count(args.ids + begin, args.ids + end, args.padding_id);
+  while (begin < end && args.ids[begin] == args.padding_id) ++begin;
+  return {begin, end, count};
+}
+
+// Asks for the rows of positions [begin + kPrefetchRows, end + kPrefetchRows), in later bags too.
+HWY_INLINE void PrefetchRows(const PoolArgs& args, int64_t begin, int64_t end) {
+  const int64_t num_positions = args.offsets[args.num_bags];
+  const int64_t floats = std::min(args.rows.cols, kPrefetchFloats);
+  const int64_t last = std::min(end + kPrefetchRows, num_positions);
+  for (int64_t k = begin + kPrefetchRows; k < last; ++k) {
+    const float* row = args.rows.Row(args.ids[k]);
+    for (int64_t col = 0; col < floats; col += kFloatsPerCacheLine) __builtin_prefetch(row + col);
+  }
+}
+
+template <class Op>
+HWY_INLINE void PoolBags(const PoolArgs& args, int64_t begin_bag, int64_t end_bag, const MutableTableView& out) {
+  for (int64_t b = begin_bag; b < end_bag; ++b) {
+    PrefetchRows(args, args.offsets[b], args.offsets[b + 1]);
+    const Bag bag = CountedBag(args, args.offsets[b], args.offsets[b + 1]);
+    if (bag.count == 0) {
+      std::fill_n(out.Row(b), args.rows.cols, 0.0f);
+    } else {
+      PoolBag<Op>(args, bag, out.Row(b));
+    }
+  }
+}
+
+void PoolBlock(const PoolArgs& args, int64_t begin_bag, int64_t end_bag, const MutableTableView& out) {
+  if (args.mode == PoolMode::kMean) return PoolBags<MeanOp>(args, begin_bag, end_bag, out);
+  if (args.mode == PoolMode::kMax) return PoolBags<MaxOp>(args, begin_bag, end_bag, out);
+  if (args.weights == nullptr) return PoolBags<SumOp>(args, begin_bag, end_bag, out);
+  if (args.has_padding) return PoolBags<RoundedWeightedSumOp>(args, begin_bag, end_bag, out);
+  return PoolBags<WeightedSumOp>(args, begin_bag, end_bag, out);
+}
+
+}  // namespace
+}  // namespace HWY_NAMESPACE
+}  // namespace eqat
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace eqat {
+namespace {
+
+HWY_EXPORT(PoolBlock);
+
+// The maximum of each column of one bag together with where it came from.
+void MaxOfBag(const PoolArgs& args, int64_t bag, float* HWY_RESTRICT out, int64_t* HWY_RESTRICT max_positions) {
+  const int64_t cols = args.rows.cols;
+  bool is_first = true;
+  for (int64_t k = args.offsets[bag]; k < args.offsets[bag + 1]; ++k) {
+    if (args.ids[k] == args.padding_id) continue;
+    const float* HWY_RESTRICT row = args.rows.Row(args.ids[k]);
+    for (int64_t col = 0; col < cols; ++col) {
+      const bool replaces = is_first || row[col] > out[col];
+      out[col] = replaces ? row[col] : out[col];
+      max_positions[col] = replaces ? k : max_positions[col];
+    }
+    is_first = false;
+  }
+  if (!is_first) return;
+  std::fill_n(out, cols, 0.0f);
+  std::fill_n(max_positions, cols, -1);
+}
+
+// Bags for one block: about 64 KiB of rows.
+int64_t BagsPerBlock(const PoolArgs& args) {
+  constexpr int64_t kBlockFloats = 1 << 14;
+  const int64_t rows_per_bag = args.offsets[args.num_bags] / args.num_bags + 1;
+  return std::max<int64_t>(1, kBlockFloats / std::max<int64_t>(1, args.rows.cols) / rows_per_bag);
+}
+
+}  // namespace
+
+void PoolRows(const PoolArgs& args, MutableTableView out, int64_t* max_positions) {
+  if (args.num_bags == 0) return;
+  ParallelFor(args.num_bags, BagsPerBlock(args), [&](int64_t begin, int64_t end) {
+    if (args.mode != PoolMode::kMax || max_positions == nullptr) {
+      HWY_DYNAMIC_DISPATCH(PoolBlock)(args, begin, end, out);
+      return;
+    }
+    for (int64_t bag = begin; bag < end; ++bag) {
+      MaxOfBag(args, bag, out.Row(bag), max_positions + bag * args.rows.cols);
+    }
+  });
+}
+
+}  // namespace eqat
+#endif  // HWY_ONCE
