@@ -1,5 +1,9 @@
 // The arithmetic of Embedding and EmbeddingBag on rows that are already at hand: what the float and the QAT modules
 // share. Follows torch.nn.functional.{embedding, embedding_bag, embedding_renorm_}.
+//
+// A forward, in either kind of module: MakeBags or BagsOfOne, CheckShape of the output, RenormRows (max_norm), then
+// PoolTable or PoolDistinct (bags), or CopyRows (plain look-ups). Everything here is parallel over rows or bags and gives
+// the same bits for any number of threads.
 #ifndef EQAT_FLOAT_MODULES_EMBEDDING_FUNCTIONAL_H_
 #define EQAT_FLOAT_MODULES_EMBEDDING_FUNCTIONAL_H_
 
@@ -7,13 +11,20 @@
 #include <optional>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "core/distinct_rows.h"
 #include "core/lookup.h"
 #include "core/table_view.h"
+#include "float_modules/embedding_options.h"
 #include "float_modules/gradient.h"
 
 namespace eqat::nn {
+
+// InvalidArgument "WHERE: WHAT has the wrong shape" unless `view` is [rows, cols].
+absl::Status CheckShape(TableView view, int64_t rows, int64_t cols, absl::string_view where, absl::string_view what);
 
 // p-norm of `row`: p = inf max |x|, -inf min |x|, 0 number of non-zeros, otherwise (sum |x|^p)^(1/p); float32 as torch.
 double RowNorm(absl::Span<const float> row, double p);
@@ -21,13 +32,28 @@ double RowNorm(absl::Span<const float> row, double p);
 // If norm > max_norm: row *= f32(max_norm / (norm + 1e-7)). Returns whether it changed the row.
 bool RenormRow(absl::Span<float> row, double max_norm, double norm_type);
 
+// RenormRow on the rows `ids` of `table`. REQUIRES: `ids` distinct.
+void RenormRows(absl::Span<const int64_t> ids, double max_norm, double norm_type, MutableTableView table);
+
+// out[i] = rows[ids[i]], exact copies (a sum would turn -0 into 0).
+void CopyRows(TableView rows, absl::Span<const int64_t> ids, MutableTableView out);
+
+// Pools `bags` over a whole table. `max_positions`, if not null, receives what LookupContext holds: for mode max the
+// source of each element, otherwise nothing.
+void PoolTable(const Bags& bags, TableView table, const EmbeddingBagOptions& options, MutableTableView out,
+               std::vector<int64_t>* max_positions = nullptr);
+
+// The same over a block that holds the rows `distinct` of `bags` only: same bits as PoolTable on a table with those rows.
+void PoolDistinct(const Bags& bags, const DistinctRows& distinct, TableView rows, const EmbeddingBagOptions& options,
+                  MutableTableView out, std::vector<int64_t>* max_positions = nullptr);
+
 // What a backward needs to know of its forward. One per call of Forward, kept by the caller.
 struct LookupContext {
   Bags bags;
   DistinctRows distinct;
   std::vector<int64_t> max_positions;  // mode max: [bags, dim], position of each element's source, -1 for none
   // What was pooled: the content of the distinct rows [distinct.size(), dim] as the forward saw them (fake-quantized in
-  // a QAT module); empty when only needed for the per_sample_weights gradient and none is asked for.
+  // a QAT module). A float module keeps it only for a batch with per_sample_weights, whose gradient needs it.
   std::vector<float> rows;
   std::vector<uint8_t> mask;  // QAT: straight-through mask [distinct.size(), dim]; empty: all 1
 };
@@ -36,7 +62,8 @@ struct LookupContext {
 // each sum rounded:
 //   sum   g_b * w_k      mean  g_b * f32(1 / m_b), m_b rows counted      max  g_b where position k was the maximum
 // times f32(1 / count(row)) with scale_grad_by_freq; count includes every occurrence in the batch. Positions at
-// padding_idx contribute nothing. The result is listed for every distinct row except padding, masked by context.mask.
+// padding_idx contribute nothing. The result is listed for every distinct row except padding, multiplied by
+// context.mask (so that NaN and infinity stay visible, as in torch).
 SparseGrad TableGradient(const LookupContext& context, TableView grad_output, PoolMode mode,
                          std::optional<int64_t> padding_idx, bool scale_grad_by_freq);
 
