@@ -75,7 +75,8 @@ absl::StatusOr<Table> Table::Zeros(int64_t rows, int64_t cols) {
   if (memory == nullptr) {
     return ResourceExhausted("table", "memory is not to be had", absl::StrCat(shape_text(), ", ", size, " bytes"));
   }
-  return Adopt(static_cast<float*>(memory.get()), rows, cols, std::move(memory));
+  float* const data = static_cast<float*>(memory.get());
+  return Adopt(data, rows, cols, std::move(memory));
 }
 
 absl::StatusOr<Table> Table::CopyOf(TableView view) {
