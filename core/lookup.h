@@ -38,10 +38,10 @@ class IndexSpan {
 
 // Arguments of one call. Views: must outlive the call (and not longer: contexts kept for Backward copy what they need).
 struct LookupInput {
-  IndexSpan indices;                                          // row-major
-  std::vector<int64_t> shape;                                 // of the index tensor; empty means 1-D [indices.size()]
-  std::optional<IndexSpan> offsets;                           // [bags], or [bags + 1] with include_last_offset
-  std::optional<absl::Span<const float>> per_sample_weights;  // as many as indices, same shape
+  IndexSpan indices;                                // row-major
+  std::vector<int64_t> shape = {};                  // of the index tensor; empty means 1-D [indices.size()]
+  std::optional<IndexSpan> offsets = std::nullopt;  // [bags], or [bags + 1] with include_last_offset
+  std::optional<absl::Span<const float>> per_sample_weights = std::nullopt;  // as many as indices, same shape
 };
 
 // The reductions of EmbeddingBag. kSum: sum of the rows (times per_sample_weights); kMean: sum divided by the number of

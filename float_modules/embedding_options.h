@@ -17,9 +17,9 @@ struct EmbeddingOptions {
   int64_t num_embeddings = 0;  // may be 0
   int64_t embedding_dim = 0;   // may be 0
   // Row that receives no gradient, starts as zero and, in bags, is left out. Negative counts from the end.
-  std::optional<int64_t> padding_idx;
+  std::optional<int64_t> padding_idx = std::nullopt;
   // Rows longer than this are scaled down, in place, when they are looked up in a forward.
-  std::optional<double> max_norm;
+  std::optional<double> max_norm = std::nullopt;
   double norm_type = 2.0;  // p of the norm; infinity, -infinity, 0 and negative p as torch.norm
   bool scale_grad_by_freq = false;  // divides each row's gradient by how often the batch looks it up
   bool sparse = false;              // row-sparse gradient at the border
