@@ -1,5 +1,5 @@
-// Element-wise and structural layers without parameters, forward and backward, as pure functions on Tensors: ReLU, Sigmoid,
-// Dropout, cat, flatten, interact_dot. Parallel; results do not depend on the number of threads.
+// Element-wise and structural layers without parameters, forward and backward, as pure functions on Tensors: ReLU,
+// Sigmoid, Dropout, cat, flatten, interact_dot. Parallel; results do not depend on the number of threads.
 #ifndef EQAT_FLOAT_MODULES_ACTIVATION_H_
 #define EQAT_FLOAT_MODULES_ACTIVATION_H_
 
@@ -14,7 +14,7 @@
 namespace eqat::nn {
 
 Tensor ReLU(const Tensor& x);
-Tensor ReLUBackward(const Tensor& y, const Tensor& grad_output);     // passes where y > 0
+Tensor ReLUBackward(const Tensor& y, const Tensor& grad_output);  // passes where y > 0
 Tensor Sigmoid(const Tensor& x);
 Tensor SigmoidBackward(const Tensor& y, const Tensor& grad_output);  // g * y * (1 - y)
 

@@ -7,8 +7,8 @@
 
 namespace eqat::nn {
 
-// Eight running sums over a[i] * b[i], i mod 8, added up in order, then the last n mod 8 products; each product and each
-// sum rounded to float32.
+// Eight running sums over a[i] * b[i], i mod 8, added up in order, then the last n mod 8 products; each product and
+// each sum rounded to float32.
 inline float Dot(const float* a, const float* b, int64_t n) {
   constexpr int64_t kLanes = 8;
   float lanes[kLanes] = {};

@@ -47,6 +47,8 @@ class Embedding final : public EmbeddingLookup {
 
  private:
   Embedding(Table&& weight, EmbeddingOptions options, std::string name);
+  // The checked batch, whose output fits `out`.
+  absl::StatusOr<Bags> CheckedBags(const LookupInput& input, TableView out) const;
   Table weight_;
   EmbeddingOptions options_;
   std::string name_;

@@ -1,5 +1,5 @@
-// nn::EmbeddingBag: a float table and pooled look-ups in it. Follows torch.nn.EmbeddingBag with every option; where torch
-// is wrong or unchecked (docs/numerics.md) the documented meaning holds.
+// nn::EmbeddingBag: a float table and pooled look-ups in it. Follows torch.nn.EmbeddingBag with every option; where
+// torch is wrong or unchecked (docs/numerics.md) the documented meaning holds.
 //
 //   weight [num_embeddings, embedding_dim];  out[b] = sum, mean or max over positions of bag b of weight[index]
 //
@@ -74,6 +74,8 @@ class EmbeddingBag final : public EmbeddingLookup {
 
  private:
   EmbeddingBag(Table&& weight, EmbeddingBagOptions options, std::string name);
+  // The checked batch, whose output fits `out`.
+  absl::StatusOr<Bags> CheckedBags(const LookupInput& input, TableView out) const;
   Table weight_;
   EmbeddingBagOptions options_;
   std::string name_;

@@ -23,8 +23,8 @@ float AddSquare(float acc, float x) {
   return static_cast<float>(static_cast<double>(acc) + static_cast<double>(x) * static_cast<double>(x));
 }
 
-// In the order of torch's vectorised kernel: eight running sums, added up in order, then the rest. Overflows to infinity
-// and loses small values exactly where float32 does.
+// In the order of torch's vectorised kernel: eight running sums, added up in order, then the rest. Overflows to
+// infinity and loses small values exactly where float32 does.
 float Norm2(absl::Span<const float> row) {
   constexpr size_t kLanes = 8;
   float lanes[kLanes] = {};
@@ -129,6 +129,12 @@ void RenormRows(absl::Span<const int64_t> ids, double max_norm, double norm_type
     for (int64_t i = begin; i < end; ++i) {
       RenormRow(absl::MakeSpan(table.Row(ids[i]), table.cols), max_norm, norm_type);
     }
+  });
+}
+
+void RenormAllRows(double max_norm, double norm_type, MutableTableView rows) {
+  ParallelFor(rows.rows, kRowBlock, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) RenormRow(absl::MakeSpan(rows.Row(i), rows.cols), max_norm, norm_type);
   });
 }
 

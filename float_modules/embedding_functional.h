@@ -2,8 +2,8 @@
 // share. Follows torch.nn.functional.{embedding, embedding_bag, embedding_renorm_}.
 //
 // A forward, in either kind of module: MakeBags or BagsOfOne, CheckShape of the output, RenormRows (max_norm), then
-// PoolTable or PoolDistinct (bags), or CopyRows (plain look-ups). Everything here is parallel over rows or bags and gives
-// the same bits for any number of threads.
+// PoolTable or PoolDistinct (bags), or CopyRows (plain look-ups). Everything here is parallel over rows or bags and
+// gives the same bits for any number of threads.
 #ifndef EQAT_FLOAT_MODULES_EMBEDDING_FUNCTIONAL_H_
 #define EQAT_FLOAT_MODULES_EMBEDDING_FUNCTIONAL_H_
 
@@ -34,6 +34,8 @@ bool RenormRow(absl::Span<float> row, double max_norm, double norm_type);
 
 // RenormRow on the rows `ids` of `table`. REQUIRES: `ids` distinct.
 void RenormRows(absl::Span<const int64_t> ids, double max_norm, double norm_type, MutableTableView table);
+// RenormRow on every row of `rows`.
+void RenormAllRows(double max_norm, double norm_type, MutableTableView rows);
 
 // out[i] = rows[ids[i]], exact copies (a sum would turn -0 into 0).
 void CopyRows(TableView rows, absl::Span<const int64_t> ids, MutableTableView out);
@@ -43,7 +45,8 @@ void CopyRows(TableView rows, absl::Span<const int64_t> ids, MutableTableView ou
 void PoolTable(const Bags& bags, TableView table, const EmbeddingBagOptions& options, MutableTableView out,
                std::vector<int64_t>* max_positions = nullptr);
 
-// The same over a block that holds the rows `distinct` of `bags` only: same bits as PoolTable on a table with those rows.
+// The same over a block that holds the rows `distinct` of `bags` only: same bits as PoolTable on a table with those
+// rows.
 void PoolDistinct(const Bags& bags, const DistinctRows& distinct, TableView rows, const EmbeddingBagOptions& options,
                   MutableTableView out, std::vector<int64_t>* max_positions = nullptr);
 

@@ -20,7 +20,7 @@ struct EmbeddingOptions {
   std::optional<int64_t> padding_idx = std::nullopt;
   // Rows longer than this are scaled down, in place, when they are looked up in a forward.
   std::optional<double> max_norm = std::nullopt;
-  double norm_type = 2.0;  // p of the norm; infinity, -infinity, 0 and negative p as torch.norm
+  double norm_type = 2.0;           // p of the norm; infinity, -infinity, 0 and negative p as torch.norm
   bool scale_grad_by_freq = false;  // divides each row's gradient by how often the batch looks it up
   bool sparse = false;              // row-sparse gradient at the border
   bool requires_grad = true;        // false: a frozen table

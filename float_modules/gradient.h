@@ -19,9 +19,7 @@ struct SparseGrad {
   int64_t cols = 0;
 
   TableView view() const { return TableView(values.data(), static_cast<int64_t>(rows.size()), cols); }
-  MutableTableView mutable_view() {
-    return MutableTableView(values.data(), static_cast<int64_t>(rows.size()), cols);
-  }
+  MutableTableView mutable_view() { return MutableTableView(values.data(), static_cast<int64_t>(rows.size()), cols); }
 };
 
 // this += other, row by row (a table used twice in one graph). InvalidArgument when the widths differ.

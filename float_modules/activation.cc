@@ -1,0 +1,260 @@
+#include "float_modules/activation.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cmath>
+#include <functional>
+#include <numeric>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/checked_math.h"
+#include "core/error.h"
+#include "core/parallel_for.h"
+#include "core/status_macros.h"
+#include "float_modules/dot.h"
+
+namespace eqat::nn {
+namespace {
+
+constexpr int64_t kElementBlock = 16384;
+constexpr int64_t kRowBlock = 16;
+
+// A tensor of `shape` whose element i is element(i).
+template <typename Element>
+Tensor Generate(const std::vector<int64_t>& shape, Element element) {
+  Tensor y(shape);
+  ParallelFor(y.size(), kElementBlock, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) y.values[i] = element(i);
+  });
+  return y;
+}
+
+float KeepScale(double p) { return p < 1 ? static_cast<float>(1 / (1 - p)) : 0.0f; }
+
+int64_t Product(absl::Span<const int64_t> extents) {
+  return std::accumulate(extents.begin(), extents.end(), int64_t{1}, std::multiplies<int64_t>());
+}
+
+// `dim` counted from the front.
+absl::StatusOr<int64_t> WrapDim(int64_t dim, int64_t rank, absl::string_view where) {
+  const int64_t dims = std::max<int64_t>(rank, 1);  // a scalar counts as one-dimensional, as in torch
+  if (dim >= -dims && dim < dims) return dim < 0 ? dim + dims : dim;
+  return OutOfRange(where, "dimension out of range", absl::StrCat(dim), absl::StrCat(-dims, " to ", dims - 1));
+}
+
+// One input of a cat is [outer, extent * inner], and takes columns [begin, begin + extent * inner) of the result.
+struct CatLayout {
+  int64_t outer = 1;
+  int64_t inner = 1;
+  std::vector<int64_t> shape;   // of the result
+  std::vector<int64_t> begins;  // [inputs + 1]
+};
+
+CatLayout LayoutOf(absl::Span<const Tensor* const> inputs, int64_t dim) {
+  CatLayout layout;
+  layout.shape = inputs[0]->shape;
+  layout.outer = Product(absl::MakeConstSpan(layout.shape).first(dim));
+  layout.inner = Product(absl::MakeConstSpan(layout.shape).subspan(dim + 1));
+  layout.begins.push_back(0);
+  layout.shape[dim] = 0;
+  for (const Tensor* const input : inputs) {
+    layout.shape[dim] += input->shape[dim];
+    layout.begins.push_back(layout.begins.back() + input->shape[dim] * layout.inner);
+  }
+  return layout;
+}
+
+absl::Status CheckCat(absl::Span<const Tensor* const> inputs, int64_t dim) {
+  const std::vector<int64_t>& first = inputs[0]->shape;
+  int64_t size = 0;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    std::vector<int64_t> shape = inputs[i]->shape;
+    if (shape.size() == first.size()) shape[dim] = first[dim];
+    if (shape != first) {
+      return InvalidArgument("cat", absl::StrCat("input ", i, " does not fit input 0 outside dimension ", dim),
+                             ShapeText(inputs[i]->shape), ShapeText(first));
+    }
+    const std::optional<int64_t> sum = CheckedAdd(size, inputs[i]->size());
+    if (!sum.has_value()) return ResourceExhausted("cat", "the result is too large");
+    size = *sum;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckFeatures(absl::Span<const Tensor* const> features) {
+  if (features.size() < 2) {
+    return InvalidArgument("interact_dot", "there is nothing to interact", absl::StrCat(features.size(), " features"),
+                           "at least 2");
+  }
+  for (size_t i = 0; i < features.size(); ++i) {
+    if (features[i]->rank() != 2) {
+      return InvalidArgument("interact_dot", absl::StrCat("feature ", i, " is not a matrix"),
+                             ShapeText(features[i]->shape), "[n, dim]");
+    }
+    if (features[i]->shape != features[0]->shape) {
+      return InvalidArgument("interact_dot", absl::StrCat("feature ", i, " differs in shape from feature 0"),
+                             ShapeText(features[i]->shape), ShapeText(features[0]->shape));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// Whether `column` [n, 1] can be repeated along the rows of `matrix` [n, m].
+bool IsColumnOf(const Tensor& column, const Tensor& matrix) {
+  return column.rank() == 2 && matrix.rank() == 2 && column.shape[0] == matrix.shape[0] && column.shape[1] == 1;
+}
+
+template <typename Combine>
+absl::StatusOr<Tensor> Elementwise(const Tensor& a, const Tensor& b, absl::string_view where, Combine combine) {
+  if (a.shape == b.shape) {
+    return Generate(a.shape, [&](int64_t i) { return combine(a.values[i], b.values[i]); });
+  }
+  if (IsColumnOf(a, b)) {
+    const int64_t cols = b.shape[1];
+    return Generate(b.shape, [&](int64_t i) { return combine(a.values[i / cols], b.values[i]); });
+  }
+  if (IsColumnOf(b, a)) {
+    const int64_t cols = a.shape[1];
+    return Generate(a.shape, [&](int64_t i) { return combine(a.values[i], b.values[i / cols]); });
+  }
+  return InvalidArgument(where, "operands differ in shape",
+                         absl::StrCat(ShapeText(a.shape), " and ", ShapeText(b.shape)),
+                         "equal shapes, or [n, 1] with [n, m]");
+}
+
+}  // namespace
+
+Tensor ReLU(const Tensor& x) {
+  // Not std::max: NaN stays NaN.
+  return Generate(x.shape, [&](int64_t i) { return x.values[i] <= 0 ? 0.0f : x.values[i]; });
+}
+
+Tensor ReLUBackward(const Tensor& y, const Tensor& grad_output) {
+  assert(y.shape == grad_output.shape);
+  return Generate(y.shape, [&](int64_t i) { return y.values[i] <= 0 ? 0.0f : grad_output.values[i]; });
+}
+
+Tensor Sigmoid(const Tensor& x) {
+  return Generate(x.shape,
+                  [&](int64_t i) { return static_cast<float>(1 / (1 + std::exp(-static_cast<double>(x.values[i])))); });
+}
+
+Tensor SigmoidBackward(const Tensor& y, const Tensor& grad_output) {
+  assert(y.shape == grad_output.shape);
+  return Generate(y.shape, [&](int64_t i) { return grad_output.values[i] * y.values[i] * (1 - y.values[i]); });
+}
+
+Tensor Dropout(const Tensor& x, double p, const Rng& rng) {
+  assert(p >= 0 && p <= 1);
+  const float scale = KeepScale(p);
+  return Generate(x.shape, [&](int64_t i) { return rng.Uniform(i) < p ? 0.0f : x.values[i] * scale; });
+}
+
+Tensor DropoutBackward(const Tensor& grad_output, double p, const Rng& rng) { return Dropout(grad_output, p, rng); }
+
+absl::StatusOr<Tensor> Cat(absl::Span<const Tensor* const> inputs, int64_t dim) {
+  if (inputs.empty()) return InvalidArgument("cat", "there is nothing to concatenate", "0 inputs", "at least 1");
+  if (inputs[0]->rank() == 0) return InvalidArgument("cat", "scalars cannot be concatenated", "[]");
+  EQAT_ASSIGN_OR_RETURN(dim, WrapDim(dim, inputs[0]->rank(), "cat"));
+  EQAT_RETURN_IF_ERROR(CheckCat(inputs, dim));
+  const CatLayout layout = LayoutOf(inputs, dim);
+  const int64_t width = layout.begins.back();
+  Tensor y(layout.shape);
+  ParallelFor(layout.outer, kRowBlock, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      for (size_t i = 0; i < inputs.size(); ++i) {
+        const int64_t length = layout.begins[i + 1] - layout.begins[i];
+        std::copy_n(inputs[i]->values.data() + row * length, length, y.values.data() + row * width + layout.begins[i]);
+      }
+    }
+  });
+  return y;
+}
+
+std::vector<Tensor> CatBackward(absl::Span<const Tensor* const> inputs, int64_t dim, const Tensor& grad_output) {
+  const CatLayout layout = LayoutOf(inputs, dim < 0 ? dim + inputs[0]->rank() : dim);
+  assert(grad_output.shape == layout.shape);
+  const int64_t width = layout.begins.back();
+  std::vector<Tensor> gradients;
+  for (const Tensor* const input : inputs) gradients.emplace_back(input->shape);
+  ParallelFor(layout.outer, kRowBlock, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      for (size_t i = 0; i < inputs.size(); ++i) {
+        const int64_t length = layout.begins[i + 1] - layout.begins[i];
+        std::copy_n(grad_output.values.data() + row * width + layout.begins[i], length,
+                    gradients[i].values.data() + row * length);
+      }
+    }
+  });
+  return gradients;
+}
+
+absl::StatusOr<Tensor> Flatten(const Tensor& x, int64_t start_dim) {
+  EQAT_ASSIGN_OR_RETURN(start_dim, WrapDim(start_dim, x.rank(), "flatten"));
+  Tensor y;
+  y.shape.assign(x.shape.begin(), x.shape.begin() + std::min(start_dim, x.rank()));
+  y.shape.push_back(Product(absl::MakeConstSpan(x.shape).subspan(y.shape.size())));
+  y.values = x.values;
+  return y;
+}
+
+absl::StatusOr<Tensor> InteractDot(absl::Span<const Tensor* const> features) {
+  EQAT_RETURN_IF_ERROR(CheckFeatures(features));
+  const int64_t count = static_cast<int64_t>(features.size());
+  const int64_t rows = features[0]->shape[0];
+  const int64_t dim = features[0]->shape[1];
+  Tensor y({rows, count * (count - 1) / 2});
+  ParallelFor(rows, kRowBlock, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      float* out = y.values.data() + row * y.shape[1];
+      for (int64_t i = 1; i < count; ++i) {
+        for (int64_t j = 0; j < i; ++j) {
+          *out++ = Dot(features[i]->values.data() + row * dim, features[j]->values.data() + row * dim, dim);
+        }
+      }
+    }
+  });
+  return y;
+}
+
+std::vector<Tensor> InteractDotBackward(absl::Span<const Tensor* const> features, const Tensor& grad_output) {
+  const int64_t count = static_cast<int64_t>(features.size());
+  const int64_t dim = features[0]->shape[1];
+  const int64_t pairs = count * (count - 1) / 2;
+  assert(grad_output.rank() == 2 && grad_output.shape[1] == pairs);
+  std::vector<Tensor> gradients;
+  for (const Tensor* const feature : features) gradients.emplace_back(feature->shape);
+  const auto add_scaled = [&](const Tensor& from, float g, int64_t row, Tensor& to) {
+    for (int64_t c = row * dim; c < (row + 1) * dim; ++c) to.values[c] += g * from.values[c];
+  };
+  ParallelFor(features[0]->shape[0], kRowBlock, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      const float* g = grad_output.values.data() + row * pairs;
+      for (int64_t i = 1; i < count; ++i) {
+        for (int64_t j = 0; j < i; ++j, ++g) {
+          add_scaled(*features[j], *g, row, gradients[i]);
+          add_scaled(*features[i], *g, row, gradients[j]);
+        }
+      }
+    }
+  });
+  return gradients;
+}
+
+absl::StatusOr<Tensor> Add(const Tensor& a, const Tensor& b) { return Elementwise(a, b, "add", std::plus<float>()); }
+
+absl::StatusOr<Tensor> Mul(const Tensor& a, const Tensor& b) {
+  return Elementwise(a, b, "mul", std::multiplies<float>());
+}
+
+Tensor ReduceTo(const Tensor& grad, absl::Span<const int64_t> shape) {
+  if (absl::MakeConstSpan(grad.shape) == shape) return grad;
+  assert(grad.rank() == 2 && shape.size() == 2 && shape[0] == grad.shape[0] && shape[1] == 1);
+  const TableView rows = grad.matrix();
+  return Generate({shape.begin(), shape.end()}, [&](int64_t row) {
+    return static_cast<float>(std::accumulate(rows.Row(row), rows.Row(row) + rows.cols, 0.0));
+  });
+}
+
+}  // namespace eqat::nn

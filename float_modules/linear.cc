@@ -1,0 +1,191 @@
+// One thread per product: ParallelFor does the threading, over blocks that do not depend on the number of threads.
+#define EIGEN_DONT_PARALLELIZE
+#include "float_modules/linear.h"
+
+#include <Eigen/Core>
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/error.h"
+#include "core/parallel_for.h"
+#include "core/rng.h"
+#include "core/status_macros.h"
+
+namespace eqat::nn {
+namespace {
+
+using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+using MatrixView = Eigen::Map<const Matrix, Eigen::Unaligned, Eigen::OuterStride<>>;
+using MutableMatrixView = Eigen::Map<Matrix, Eigen::Unaligned, Eigen::OuterStride<>>;
+
+// Eigen sums in an order that depends on the shape of the product, and on a row's place only when the number of rows is
+// not a multiple of four. Products of this many rows, padded with zeros, give every row the same order.
+constexpr int64_t kRowBlock = 32;
+// Eigen cuts longer sums by the size of the machine's caches; cut to this length, they stay whole from 16 KiB on.
+constexpr int64_t kDepthBlock = 240;
+constexpr int64_t kUnitBlock = 32;
+constexpr int64_t kElementBlock = 16384;
+
+MatrixView ViewOf(TableView view) {
+  return MatrixView(view.data, view.rows, view.cols, Eigen::OuterStride<>(view.stride));
+}
+
+MutableMatrixView ViewOf(MutableTableView view) {
+  return MutableMatrixView(view.data, view.rows, view.cols, Eigen::OuterStride<>(view.stride));
+}
+
+TableView RowsOf(TableView view, int64_t begin, int64_t end) {
+  return TableView(view.Row(begin), end - begin, view.cols, view.stride);
+}
+
+MutableTableView RowsOf(MutableTableView view, int64_t begin, int64_t end) {
+  return MutableTableView(view.Row(begin), end - begin, view.cols, view.stride);
+}
+
+// product = left * right
+template <typename Left, typename Right>
+void Multiply(const Left& left, const Right& right, MutableMatrixView product) {
+  product.setZero();
+  for (int64_t begin = 0; begin < left.cols(); begin += kDepthBlock) {
+    const int64_t depth = std::min<int64_t>(kDepthBlock, left.cols() - begin);
+    product.noalias() += left.middleCols(begin, depth) * right.middleRows(begin, depth);
+  }
+}
+
+// y = x * right, in blocks of kRowBlock rows.
+template <typename Right>
+void MultiplyRows(TableView x, const Right& right, MutableTableView y) {
+  ParallelFor(x.rows, kRowBlock, [&](int64_t begin, int64_t end) {
+    if (end - begin == kRowBlock) {
+      Multiply(ViewOf(RowsOf(x, begin, end)), right, ViewOf(RowsOf(y, begin, end)));
+      return;
+    }
+    Matrix padded = Matrix::Zero(kRowBlock, x.cols);
+    padded.topRows(end - begin) = ViewOf(RowsOf(x, begin, end));
+    Matrix product(kRowBlock, y.cols);
+    Multiply(padded, right, ViewOf(MutableTableView(product.data(), kRowBlock, y.cols)));
+    ViewOf(RowsOf(y, begin, end)) = product.topRows(end - begin);
+  });
+}
+
+// [grad_output.cols, x.cols] = grad_output^T x, in blocks of output units.
+void MultiplyUnits(TableView grad_output, TableView x, MutableTableView grad_weight) {
+  ParallelFor(grad_output.cols, kUnitBlock, [&](int64_t begin, int64_t end) {
+    Multiply(ViewOf(grad_output).middleCols(begin, end - begin).transpose(), ViewOf(x),
+             ViewOf(RowsOf(grad_weight, begin, end)));
+  });
+}
+
+// Column sums in double, rows in order.
+std::vector<float> SumRows(TableView grad_output) {
+  std::vector<float> sums(grad_output.cols);
+  ParallelFor(grad_output.cols, kUnitBlock, [&](int64_t begin, int64_t end) {
+    double column_sums[kUnitBlock] = {};
+    for (int64_t row = 0; row < grad_output.rows; ++row) {
+      for (int64_t c = begin; c < end; ++c) column_sums[c - begin] += grad_output.Row(row)[c];
+    }
+    for (int64_t c = begin; c < end; ++c) sums[c] = static_cast<float>(column_sums[c - begin]);
+  });
+  return sums;
+}
+
+void AddToRows(absl::Span<const float> bias, MutableTableView y) {
+  ParallelFor(y.rows, kRowBlock, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      for (int64_t c = 0; c < y.cols; ++c) y.Row(row)[c] += bias[c];
+    }
+  });
+}
+
+void FillUniform(const Rng& rng, double bound, absl::Span<float> values) {
+  ParallelFor(static_cast<int64_t>(values.size()), kElementBlock, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) values[i] = static_cast<float>((2 * rng.Uniform(i) - 1) * bound);
+  });
+}
+
+std::string WhereOf(const std::string& name) { return name.empty() ? "nn.Linear" : name; }
+
+absl::Status CheckOptions(const LinearOptions& options, const std::string& name) {
+  if (options.in_features < 1) {
+    return InvalidArgument(WhereOf(name), "in_features is not positive", absl::StrCat(options.in_features),
+                           "at least 1");
+  }
+  if (options.out_features < 1) {
+    return InvalidArgument(WhereOf(name), "out_features is not positive", absl::StrCat(options.out_features),
+                           "at least 1");
+  }
+  return absl::OkStatus();
+}
+
+// `x` with its last dimension replaced.
+std::vector<int64_t> WithLast(std::vector<int64_t> shape, int64_t last) {
+  shape.back() = last;
+  return shape;
+}
+
+absl::Status CheckInput(const LinearOptions& options, const std::string& name, const Tensor& x) {
+  if (x.rank() >= 1 && x.shape.back() == options.in_features) return absl::OkStatus();
+  return InvalidArgument(WhereOf(name), "the input has the wrong last dimension", ShapeText(x.shape),
+                         absl::StrCat("[..., ", options.in_features, "]"));
+}
+
+}  // namespace
+
+Linear::Linear(Table&& weight, std::vector<float> bias, LinearOptions options, std::string name)
+    : weight_(std::move(weight)), bias_(std::move(bias)), options_(options), name_(std::move(name)) {}
+
+absl::StatusOr<Linear> Linear::Create(const LinearOptions& options, uint64_t seed, std::string name) {
+  EQAT_RETURN_IF_ERROR(CheckOptions(options, name));
+  absl::StatusOr<Table> weight = Table::Zeros(options.out_features, options.in_features);
+  if (!weight.ok()) return AtPlace(WhereOf(name), weight.status());
+  std::vector<float> bias(options.bias ? options.out_features : 0);
+  const double bound = 1 / std::sqrt(static_cast<double>(options.in_features));
+  FillUniform(Rng(seed, StreamOf(absl::StrCat(name, ".weight"))), bound,
+              absl::MakeSpan(weight->data(), options.out_features * options.in_features));
+  FillUniform(Rng(seed, StreamOf(absl::StrCat(name, ".bias"))), bound, absl::MakeSpan(bias));
+  return Linear(*std::move(weight), std::move(bias), options, std::move(name));
+}
+
+absl::StatusOr<Linear> Linear::FromWeight(Table&& weight, std::vector<float> bias, const LinearOptions& options,
+                                          std::string name) {
+  EQAT_RETURN_IF_ERROR(CheckOptions(options, name));
+  if (weight.rows() != options.out_features || weight.cols() != options.in_features) {
+    return InvalidArgument(WhereOf(name), "weight has the wrong shape", ShapeText({weight.rows(), weight.cols()}),
+                           ShapeText({options.out_features, options.in_features}));
+  }
+  const int64_t bias_size = options.bias ? options.out_features : 0;
+  if (static_cast<int64_t>(bias.size()) != bias_size) {
+    return InvalidArgument(WhereOf(name), "bias has the wrong size", absl::StrCat(bias.size()),
+                           absl::StrCat(bias_size));
+  }
+  return Linear(std::move(weight), std::move(bias), options, std::move(name));
+}
+
+absl::StatusOr<Tensor> Linear::Forward(const Tensor& x) const {
+  EQAT_RETURN_IF_ERROR(CheckInput(options_, name_, x));
+  Tensor y(WithLast(x.shape, options_.out_features));
+  MultiplyRows(x.matrix(), ViewOf(weight_.view()).transpose(), y.mutable_matrix());
+  if (options_.bias) AddToRows(bias_, y.mutable_matrix());
+  return y;
+}
+
+absl::StatusOr<LinearGradients> Linear::Backward(const Tensor& x, const Tensor& grad_output) const {
+  EQAT_RETURN_IF_ERROR(CheckInput(options_, name_, x));
+  const std::vector<int64_t> output_shape = WithLast(x.shape, options_.out_features);
+  if (grad_output.shape != output_shape) {
+    return InvalidArgument(WhereOf(name_), "grad_output has the wrong shape", ShapeText(grad_output.shape),
+                           ShapeText(output_shape));
+  }
+  LinearGradients gradients;
+  gradients.input = Tensor(x.shape);
+  MultiplyRows(grad_output.matrix(), ViewOf(weight_.view()), gradients.input.mutable_matrix());
+  gradients.weight.resize(options_.out_features * options_.in_features);
+  MultiplyUnits(grad_output.matrix(), x.matrix(),
+                MutableTableView(gradients.weight.data(), options_.out_features, options_.in_features));
+  if (options_.bias) gradients.bias = SumRows(grad_output.matrix());
+  return gradients;
+}
+
+}  // namespace eqat::nn
