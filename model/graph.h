@@ -35,9 +35,9 @@ constexpr const FunctionTraits& TraitsOf(Function function) { return kFunctions[
 struct Node {
   std::string name;
   Op op = Op::kPlaceholder;
-  std::string target;                       // call_module: module name
+  std::string target = {};                  // call_module: module name
   Function function = Function::kCat;       // call_function
-  std::vector<std::string> args;            // names of earlier nodes, a list argument flattened
+  std::vector<std::string> args = {};       // names of earlier nodes, a list argument flattened
   int64_t int_arg = 0;                      // value of int_kwarg
 };
 
