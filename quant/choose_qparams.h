@@ -1,10 +1,11 @@
-// ChooseQParams: the only place where scale and zero point are computed from observed bounds. All arithmetic float32, as
-// torch.ao.quantization.observer's _calculate_qparams (semantics per scheme in docs/numerics.md).
+// ChooseQParams: the only place where scale and zero point are computed from observed bounds. All arithmetic float32,
+// as torch.ao.quantization.observer's _calculate_qparams (semantics per scheme in docs/numerics.md).
 //
 //   per_channel_affine_float_qparams   s = (max - min) / (qmax - qmin);  s = s > eps ? s : 1;  z = (-1 * min) / s
 //   *_affine                           min' = min(min, 0), max' = max(max, 0);  s = max((max' - min') / len, eps)
 //                                      z = clamp(qmin - rne(min' / s), qmin, qmax)
-//   *_symmetric                        m = max(-min', max');  s = max(m / (len / 2), eps);  z = 0, or mid-range unsigned
+//   *_symmetric                        m = max(-min', max');  s = max(m / (len / 2), eps);  z = 0, or mid-range
+//   unsigned
 #ifndef EQAT_QUANT_CHOOSE_QPARAMS_H_
 #define EQAT_QUANT_CHOOSE_QPARAMS_H_
 

@@ -1,5 +1,5 @@
-// FakeQuantize simulates quantization in training: values go to the code grid and straight back to float, gradients pass
-// where the code was in range (straight-through). Follows torch.ao.quantization.FakeQuantize and its observers.
+// FakeQuantize simulates quantization in training: values go to the code grid and straight back to float, gradients
+// pass where the code was in range (straight-through). Follows torch.ao.quantization.FakeQuantize and its observers.
 //
 // Two ways to use it, one state:
 //   Forward(x)         the whole tensor, as torch: observe all of it, then fake-quantize all of it. All five schemes.
@@ -8,12 +8,16 @@
 //
 // How: torch's state after its k-th observed forward is, for each row, a function of the row's contents at the forwards
 // so far. A row whose content has not changed since it was last accounted for can be brought up to date at any later
-// time from its present content. So ForwardRows only counts the forward and accounts for the rows it is given, and every
-// writer of the table announces its writes with WillModifyRows / WillModifyAllRows, which account for exactly the rows
-// about to change. (For averaging_constant 1 and for min/max this costs one pass over the row; for other moving
+// time from its present content. So ForwardRows only counts the forward and accounts for the rows it is given, and
+// every writer of the table announces its writes with WillModifyRows / WillModifyAllRows, which account for exactly the
+// rows about to change. (For averaging_constant 1 and for min/max this costs one pass over the row; for other moving
 // averages one update per forward since, until the value stops changing.)
 //
 // With averaging_constant 1 the bounds are exactly those of the present content ("memoryless").
+//
+// A row that holds NaN or infinity, or whose range overflows float32 (torch: infinite scale), is an InvalidArgument
+// that names it where its parameters are needed: in a batch, in State, in DisableObserver. It disturbs nothing else,
+// and once repaired it counts as having held the repaired content.
 //
 // Thread safety: const methods may run concurrently; others not with any other. Work inside is parallel.
 #ifndef EQAT_QUANT_FAKE_QUANTIZE_H_
@@ -66,27 +70,31 @@ class FakeQuantize {
   // Freezes bounds, scale and zero point as of the last observed forward. `table` is the table of ForwardRows (its
   // present content accounts for rows not yet accounted for); null when only Forward was used. O(rows * cols) then.
   absl::Status DisableObserver(const TableView* table);
-  // Back to "never observed"; scale and zero point keep their values, as torch's reset_min_max_vals.
-  void ResetMinMaxVals();
+  // Back to "never observed"; scale and zero point keep their values as of the last observed forward, as torch's
+  // reset_min_max_vals. `table` as in DisableObserver.
+  absl::Status ResetMinMaxVals(const TableView* table);
 
   // Whole tensor x as [rows, cols] (ch_axis 0 or 1). y: same shape, may be x itself. mask: null or rows * cols bytes.
   // Observer off and never observed is FailedPrecondition. NaN or infinity: InvalidArgument naming row and column; on
-  // error nothing has changed.
+  // error nothing has changed. An empty x changes nothing. Row-wise, x must be the table of ForwardRows if both are
+  // used.
   absl::Status Forward(TableView x, MutableTableView y, uint8_t* mask);
 
   // Rows `rows` (distinct, ascending, inside the table) of `table`, fake-quantized to y [rows.size(), cols]; mask: null
-  // or rows.size() * cols bytes. If observing, counts as one observed forward of the whole table. With fake quantization
-  // disabled y is the rows themselves and the mask is 1. InvalidArgument "row R ..." for NaN or infinity in one of
-  // `rows`; FailedPrecondition if the observer is off and never ran; on error nothing has changed.
-  // REQUIRES: row-wise (IsRowWise()), same table shape each time.
+  // or rows.size() * cols bytes. If observing, counts as one observed forward of the whole table. With fake
+  // quantization disabled y is the rows themselves and the mask is 1. InvalidArgument "row R ..." for NaN or infinity
+  // in one of `rows`; FailedPrecondition if the observer is off and never ran; on error nothing has changed except what
+  // y and `mask` hold. InvalidArgument unless row-wise (IsRowWise()) and the number of rows is that of every earlier
+  // call.
   absl::Status ForwardRows(TableView table, absl::Span<const int64_t> rows, MutableTableView y, uint8_t* mask);
 
   // What a converted table would hold: as ForwardRows, but counts and changes nothing. With the observer on, parameters
   // are those that one more observation of the row would give (for averaging_constant 1: of its present content); with
   // it off, the frozen ones. Fake quantization disabled: the rows themselves.
   absl::Status EvaluateRows(TableView table, absl::Span<const int64_t> rows, MutableTableView y) const;
-  // The parameters and codes of EvaluateRows, whether or not fake quantization is enabled. `content` [rows.size(), cols]
-  // are the values of those rows (the table's, or a renormalized copy of them); codes: [rows.size() * cols] or null.
+  // The parameters and codes of EvaluateRows, whether or not fake quantization is enabled. `content` [rows.size(),
+  // cols] are the values of those rows (the table's, or a renormalized copy of them). y (its data), codes [rows.size()
+  // * cols] and qparams [rows.size()] may each be null.
   absl::Status EvaluateContent(TableView table, absl::Span<const int64_t> rows, TableView content, MutableTableView y,
                                int32_t* codes, QParams* qparams) const;
 
@@ -98,7 +106,9 @@ class FakeQuantize {
   // The state torch's whole-table pass would have now. O(rows * cols); `table` null as in DisableObserver.
   absl::StatusOr<FakeQuantizeState> State(const TableView* table) const;
   // Takes a state over: `channels` is the table's row count (per tensor: 1). Sizes [1]/[0] (never observed) or
-  // [channels]; InvalidArgument names the field otherwise, also for NaN, infinity, min > max, or scale < 0 or not finite.
+  // [channels]; InvalidArgument names the field otherwise, also for NaN, infinity, min > max, scale < 0 or not finite,
+  // or an integer zero point outside the code range. A single channel with scale 1, zero point 0 and no bounds counts
+  // as never observed.
   absl::Status SetState(FakeQuantizeState state, int64_t channels);
 
   bool IsRowWise() const;  // per channel with ch_axis 0

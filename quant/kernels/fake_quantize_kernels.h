@@ -1,12 +1,13 @@
-// Row kernels of affine fake quantization, following torch's CPU operators fake_quantize_per_channel_affine_cachemask and
-// fake_quantize_per_tensor_affine_cachemask.
+// Row kernels of affine fake quantization, following torch's CPU operators fake_quantize_per_channel_affine_cachemask
+// and fake_quantize_per_tensor_affine_cachemask.
 //
 // Float zero point:    pre = fma(x, inv, z), inv = f32(1 / s);  q = rne(pre)
 // Integer zero point:  q = z + rne(f32(x * inv))
 // Both:                code = clamp(q, qmin, qmax);  mask = qmin <= q <= qmax
-//   per channel        y = f32((double(code) - double(z)) * double(s))
-//   per tensor         y = f32(f32(code - z) * s)
-// A value that is NaN, infinite or beyond the int64 range before clamping gets code qmin and mask 0, as x86 converts it.
+//                      y = f32((double(code) - double(z)) * double(s))
+// A q that is NaN or at least 2^63 in magnitude (so every infinity) gets code qmin and mask 0, as x86 converts it to
+// int64; any other q beyond the range clamps to the nearer end. torch dequantizes per tensor in float32: with an
+// integer zero point code - z and its double product with s are exact, so both round once and are the same bits.
 //
 // Every dispatch target and the reference give the same bits, for any n and any alignment of 4 bytes. No allocation.
 #ifndef EQAT_QUANT_KERNELS_FAKE_QUANTIZE_KERNELS_H_
@@ -20,17 +21,16 @@ namespace eqat::quant::kernels {
 struct AffineParams {
   float scale = 1.0f;
   float zero_point = 0.0f;
-  int32_t quant_min = 0;
+  int32_t quant_min = 0;  // both within +-2^24
   int32_t quant_max = 255;
   bool float_zero_point = true;  // where the zero point is added
-  bool float_dequantize = false;  // per tensor: dequantize in float32, not double
 };
 
-// Smallest and largest of x[0..n), n >= 1. *finite is false if any value is NaN or infinite (min and max are then
-// unspecified).
+// Smallest and largest of x[0..n), n >= 1, the first of equal ones (which matters for the sign of zero). *finite is
+// false if any value is NaN or infinite; min and max are then unspecified.
 void RowMinMax(const float* x, size_t n, float* min_val, float* max_val, bool* finite);
 
-// y may be x. `mask` (n bytes of 0 or 1) and `codes` (n int32) may be null.
+// y may be x. `y`, `mask` (n bytes of 0 or 1) and `codes` (n int32) may be null.
 void FakeQuantizeRow(const float* x, size_t n, const AffineParams& params, float* y, uint8_t* mask, int32_t* codes);
 
 // The arithmetic of y alone, from codes.
