@@ -1,11 +1,9 @@
 #include "qat/embedding.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "core/error.h"
 #include "core/lookup.h"
-#include "core/parallel_for.h"
 #include "core/status_macros.h"
 #include "qat/embedding_bag.h"
 #include "qat/fake_quantized_rows.h"
@@ -13,24 +11,14 @@
 namespace eqat::qat {
 namespace {
 
-constexpr int64_t kOutputBlock = 64;
-
 // The checked batch and its distinct rows.
 absl::Status BeginLookup(const nn::EmbeddingOptions& options, const std::string& where, const LookupInput& input,
                          MutableTableView out, nn::LookupContext& context) {
   EQAT_ASSIGN_OR_RETURN(Bags bags, BagsOfOne(input, options.num_embeddings, where));
-  EQAT_RETURN_IF_ERROR(CheckOutput(out, bags.num_bags(), options.embedding_dim, where));
+  EQAT_RETURN_IF_ERROR(nn::CheckShape(out, bags.num_bags(), options.embedding_dim, where, "output"));
   context.distinct = DistinctRows(bags.indices());
   context.bags = std::move(bags);
   return absl::OkStatus();
-}
-
-// Exact copies of the block's rows: a sum would turn -0 into 0.
-void CopyRows(const nn::LookupContext& context, MutableTableView out) {
-  const absl::Span<const int64_t> slots = context.distinct.slots();
-  ParallelFor(out.rows, kOutputBlock, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) std::copy_n(context.rows.data() + slots[i] * out.cols, out.cols, out.Row(i));
-  });
 }
 
 }  // namespace
@@ -87,17 +75,19 @@ absl::Status Embedding::Lookup(const LookupInput& input, MutableTableView out) c
   nn::LookupContext context;
   EQAT_RETURN_IF_ERROR(BeginLookup(options(), Where(), input, out, context));
   EQAT_RETURN_IF_ERROR(AtPlace(Where(), EvaluateRows(options(), weight(), fake_quantize_, context)));
-  CopyRows(context, out);
+  nn::CopyRows(RowsOf(context, embedding_dim()), context.distinct.slots(), out);
   return absl::OkStatus();
 }
 
 absl::Status Embedding::ForwardEvaluation(const LookupInput& input, MutableTableView out, nn::LookupContext* context) {
+  // Without a backward and without rows to store it is a look-up.
+  if (context == nullptr && !options().max_norm.has_value()) return Lookup(input, out);
   nn::LookupContext scratch;
   nn::LookupContext& filled = context != nullptr ? *context : scratch;
   EQAT_RETURN_IF_ERROR(BeginLookup(options(), Where(), input, out, filled));
   EQAT_RETURN_IF_ERROR(
-      Checked(EvaluateAndRenormRows(options(), mutable_weight(), fake_quantize_, filled), Where(), filled));
-  CopyRows(filled, out);
+      ClearOnError(EvaluateAndRenormRows(options(), mutable_weight(), fake_quantize_, filled), Where(), filled));
+  nn::CopyRows(RowsOf(filled, embedding_dim()), filled.distinct.slots(), out);
   return absl::OkStatus();
 }
 
@@ -105,8 +95,8 @@ absl::Status Embedding::Forward(const LookupInput& input, MutableTableView out, 
   nn::LookupContext scratch;
   nn::LookupContext& filled = context != nullptr ? *context : scratch;
   EQAT_RETURN_IF_ERROR(BeginLookup(options(), Where(), input, out, filled));
-  EQAT_RETURN_IF_ERROR(Checked(TrainRows(options(), mutable_weight(), fake_quantize_, filled), Where(), filled));
-  CopyRows(filled, out);
+  EQAT_RETURN_IF_ERROR(ClearOnError(TrainRows(options(), mutable_weight(), fake_quantize_, filled), Where(), filled));
+  nn::CopyRows(RowsOf(filled, embedding_dim()), filled.distinct.slots(), out);
   return absl::OkStatus();
 }
 

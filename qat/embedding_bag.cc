@@ -5,7 +5,6 @@
 #include "absl/strings/str_cat.h"
 #include "core/error.h"
 #include "core/lookup.h"
-#include "core/pool_kernels.h"
 #include "core/status_macros.h"
 #include "qat/fake_quantized_rows.h"
 
@@ -17,26 +16,10 @@ absl::Status BeginLookup(const nn::EmbeddingBagOptions& options, const std::stri
                          MutableTableView out, nn::LookupContext& context) {
   EQAT_ASSIGN_OR_RETURN(Bags bags,
                         MakeBags(input, options.num_embeddings, options.include_last_offset, options.mode, where));
-  EQAT_RETURN_IF_ERROR(CheckOutput(out, bags.num_bags(), options.embedding_dim, where));
+  EQAT_RETURN_IF_ERROR(nn::CheckShape(out, bags.num_bags(), options.embedding_dim, where, "output"));
   context.distinct = DistinctRows(bags.indices());
   context.bags = std::move(bags);
   return absl::OkStatus();
-}
-
-// Pools the block of distinct rows; `max_positions` are kept only where a backward follows.
-void Pool(const nn::EmbeddingBagOptions& options, nn::LookupContext& context, MutableTableView out) {
-  PoolArgs args;
-  args.rows = TableView(context.rows.data(), context.distinct.size(), options.embedding_dim);
-  args.ids = context.distinct.slots().data();
-  args.offsets = context.bags.offsets().data();
-  args.num_bags = context.bags.num_bags();
-  if (context.bags.has_per_sample_weights()) args.weights = context.bags.per_sample_weights().data();
-  args.mode = options.mode;
-  args.has_padding = options.padding_idx.has_value();
-  if (args.has_padding) args.padding_id = context.distinct.SlotOf(*options.padding_idx);
-  context.max_positions.clear();
-  if (options.mode == PoolMode::kMax) context.max_positions.resize(args.num_bags * options.embedding_dim);
-  PoolRows(args, out, options.mode == PoolMode::kMax ? context.max_positions.data() : nullptr);
 }
 
 }  // namespace
@@ -111,18 +94,21 @@ absl::Status EmbeddingBag::Lookup(const LookupInput& input, MutableTableView out
   nn::LookupContext context;
   EQAT_RETURN_IF_ERROR(BeginLookup(options(), Where(), input, out, context));
   EQAT_RETURN_IF_ERROR(AtPlace(Where(), EvaluateRows(options(), weight(), fake_quantize_, context)));
-  Pool(options(), context, out);
+  nn::PoolDistinct(context.bags, context.distinct, RowsOf(context, embedding_dim()), options(), out);
   return absl::OkStatus();
 }
 
 absl::Status EmbeddingBag::ForwardEvaluation(const LookupInput& input, MutableTableView out,
                                              nn::LookupContext* context) {
+  // Without a backward and without rows to store it is a look-up.
+  if (context == nullptr && !options().max_norm.has_value()) return Lookup(input, out);
   nn::LookupContext scratch;
   nn::LookupContext& filled = context != nullptr ? *context : scratch;
   EQAT_RETURN_IF_ERROR(BeginLookup(options(), Where(), input, out, filled));
   EQAT_RETURN_IF_ERROR(
-      Checked(EvaluateAndRenormRows(options(), mutable_weight(), fake_quantize_, filled), Where(), filled));
-  Pool(options(), filled, out);
+      ClearOnError(EvaluateAndRenormRows(options(), mutable_weight(), fake_quantize_, filled), Where(), filled));
+  nn::PoolDistinct(filled.bags, filled.distinct, RowsOf(filled, embedding_dim()), options(), out,
+                   &filled.max_positions);
   return absl::OkStatus();
 }
 
@@ -130,8 +116,9 @@ absl::Status EmbeddingBag::Forward(const LookupInput& input, MutableTableView ou
   nn::LookupContext scratch;
   nn::LookupContext& filled = context != nullptr ? *context : scratch;
   EQAT_RETURN_IF_ERROR(BeginLookup(options(), Where(), input, out, filled));
-  EQAT_RETURN_IF_ERROR(Checked(TrainRows(options(), mutable_weight(), fake_quantize_, filled), Where(), filled));
-  Pool(options(), filled, out);
+  EQAT_RETURN_IF_ERROR(ClearOnError(TrainRows(options(), mutable_weight(), fake_quantize_, filled), Where(), filled));
+  nn::PoolDistinct(filled.bags, filled.distinct, RowsOf(filled, embedding_dim()), options(), out,
+                   &filled.max_positions);
   return absl::OkStatus();
 }
 

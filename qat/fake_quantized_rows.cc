@@ -20,95 +20,62 @@ namespace {
 
 constexpr int64_t kRowBlock = 64;
 
-// Copies of rows of a table as the module reads them: after max_norm, and finite.
-struct GatheredRows {
-  std::vector<float> values;     // [rows, cols]
-  std::vector<uint8_t> changed;  // [rows], whether max_norm changed the row
-
-  TableView view(int64_t cols) const { return TableView(values.data(), static_cast<int64_t>(changed.size()), cols); }
-};
-
-bool AllFinite(absl::Span<const float> values) {
-  return std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); });
+MutableTableView ViewOf(std::vector<float>& values, int64_t cols, int64_t rows) {
+  return MutableTableView(values.data(), rows, cols);
 }
 
-absl::Status NotFiniteError(int64_t row, absl::Span<const float> values) {
-  const auto bad = std::find_if(values.begin(), values.end(), [](float value) { return !std::isfinite(value); });
-  return InvalidArgument(absl::StrCat("row ", row), absl::StrCat("holds ", *bad, " at column ", bad - values.begin()),
-                         "", "finite values");
+// Sizes context.rows for the distinct rows of the batch.
+MutableTableView ResizeRows(int64_t cols, nn::LookupContext& context) {
+  context.rows.resize(context.distinct.size() * cols);
+  return ViewOf(context.rows, cols, context.distinct.size());
 }
 
-// No factor makes a NaN or an infinity finite, so a look at the result finds bad rows as well as overflow in max_norm.
-absl::Status CheckFinite(TableView table, absl::Span<const int64_t> rows, const GatheredRows& gathered) {
-  const TableView copies = gathered.view(table.cols);
-  for (int64_t i = 0; i < copies.rows; ++i) {
-    const absl::Span<const float> copy(copies.Row(i), table.cols);
-    if (AllFinite(copy)) continue;
-    const absl::Span<const float> stored(table.Row(rows[i]), table.cols);
-    return AllFinite(stored) ? AtPlace("after max_norm", NotFiniteError(rows[i], copy))
-                             : NotFiniteError(rows[i], stored);
+// Copies of `rows` as the module reads them: after max_norm.
+std::vector<float> RenormedCopies(const nn::EmbeddingOptions& options, TableView table,
+                                  absl::Span<const int64_t> rows) {
+  std::vector<float> copies(rows.size() * table.cols);
+  const MutableTableView view = ViewOf(copies, table.cols, static_cast<int64_t>(rows.size()));
+  nn::CopyRows(table, rows, view);
+  if (options.max_norm.has_value()) nn::RenormAllRows(*options.max_norm, options.norm_type, view);
+  return copies;
+}
+
+// The same on the stored rows.
+void RenormStored(const nn::EmbeddingOptions& options, absl::Span<const int64_t> rows, Table& weight,
+                  quant::FakeQuantize& fake_quantize) {
+  fake_quantize.WillModifyRows(weight.view(), rows);
+  nn::RenormRows(rows, *options.max_norm, options.norm_type, weight.mutable_view());
+}
+
+absl::Status CheckFinite(absl::Span<const int64_t> rows, TableView content) {
+  for (int64_t i = 0; i < content.rows; ++i) {
+    const float* const begin = content.Row(i);
+    const float* const end = begin + content.cols;
+    const float* const bad = std::find_if(begin, end, [](float value) { return !std::isfinite(value); });
+    if (bad == end) continue;
+    return InvalidArgument(absl::StrCat("row ", rows[i]), absl::StrCat("holds ", *bad, " at column ", bad - begin), "",
+                           "finite values");
   }
   return absl::OkStatus();
 }
 
-absl::StatusOr<GatheredRows> GatherRows(const nn::EmbeddingOptions& options, TableView table,
-                                        absl::Span<const int64_t> rows) {
-  const int64_t count = static_cast<int64_t>(rows.size());
-  GatheredRows gathered;
-  gathered.values.resize(count * table.cols);
-  gathered.changed.resize(count);
-  ParallelFor(count, kRowBlock, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const absl::Span<float> copy(gathered.values.data() + i * table.cols, table.cols);
-      std::copy_n(table.Row(rows[i]), table.cols, copy.data());
-      if (options.max_norm.has_value()) {
-        gathered.changed[i] = nn::RenormRow(copy, *options.max_norm, options.norm_type);
-      }
-    }
-  });
-  EQAT_RETURN_IF_ERROR(CheckFinite(table, rows, gathered));
-  return gathered;
-}
-
-void StoreRenormed(const GatheredRows& gathered, absl::Span<const int64_t> rows, Table& weight,
-                   quant::FakeQuantize& fake_quantize) {
-  std::vector<int64_t> changed_rows;
-  for (size_t i = 0; i < rows.size(); ++i) {
-    if (gathered.changed[i]) changed_rows.push_back(rows[i]);
-  }
-  if (changed_rows.empty()) return;
-  fake_quantize.WillModifyRows(weight.view(), changed_rows);
-  const TableView copies = gathered.view(weight.cols());
-  for (size_t i = 0; i < rows.size(); ++i) {
-    if (gathered.changed[i]) std::copy_n(copies.Row(i), weight.cols(), weight.Row(rows[i]));
-  }
-}
-
-// What evaluation pools for `gathered`, copies of `rows`. qparams [rows.size()] is filled if fake quantization is on.
-absl::Status EvaluateGathered(const quant::FakeQuantize& fake_quantize, TableView table, absl::Span<const int64_t> rows,
-                              const GatheredRows& gathered, std::vector<quant::QParams>& qparams,
-                              nn::LookupContext& context) {
-  if (!fake_quantize.fake_quant_enabled()) {
-    context.rows = gathered.values;
-    return absl::OkStatus();
-  }
-  context.rows.resize(gathered.values.size());
-  const MutableTableView y(context.rows.data(), context.distinct.size(), table.cols);
-  return fake_quantize.EvaluateContent(table, rows, gathered.view(table.cols), y, /*codes=*/nullptr, qparams.data());
+// Every error that a forward can meet once the batch's rows hold `content`.
+absl::Status CheckContent(const quant::FakeQuantize& fake_quantize, TableView table, absl::Span<const int64_t> rows,
+                          TableView content) {
+  if (!fake_quantize.fake_quant_enabled() && !fake_quantize.observer_enabled()) return CheckFinite(rows, content);
+  return fake_quantize.EvaluateContent(table, rows, content, MutableTableView(), /*codes=*/nullptr,
+                                       /*qparams=*/nullptr);
 }
 
 // The straight-through mask of rows that were quantized with `qparams`.
 void FillMask(const quant::FakeQuantize& fake_quantize, TableView content, absl::Span<const quant::QParams> qparams,
               nn::LookupContext& context) {
   context.mask.resize(content.rows * content.cols);
-  quant::kernels::AffineParams common;
-  common.quant_min = fake_quantize.code_range().quant_min;
-  common.quant_max = fake_quantize.code_range().quant_max;
+  const quant::CodeRange range = fake_quantize.code_range();
   ParallelFor(content.rows, kRowBlock, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      quant::kernels::AffineParams params = common;
-      params.scale = qparams[i].scale;
-      params.zero_point = qparams[i].zero_point;
+      const quant::kernels::AffineParams params{qparams[i].scale, qparams[i].zero_point, range.quant_min,
+                                                range.quant_max};
       quant::kernels::FakeQuantizeRow(content.Row(i), content.cols, params, context.rows.data() + i * content.cols,
                                       context.mask.data() + i * content.cols, /*codes=*/nullptr);
     }
@@ -120,50 +87,52 @@ void FillMask(const quant::FakeQuantize& fake_quantize, TableView content, absl:
 absl::Status TrainRows(const nn::EmbeddingOptions& options, Table& weight, quant::FakeQuantize& fake_quantize,
                        nn::LookupContext& context) {
   const absl::Span<const int64_t> rows = context.distinct.rows();
-  if (options.max_norm.has_value()) {
-    EQAT_ASSIGN_OR_RETURN(const GatheredRows gathered, GatherRows(options, weight.view(), rows));
-    // Asks, with no rows, whether there is anything to quantize with; before a row is stored.
-    EQAT_RETURN_IF_ERROR(fake_quantize.EvaluateRows(weight.view(), {}, MutableTableView(nullptr, 0, weight.cols())));
-    StoreRenormed(gathered, rows, weight, fake_quantize);
-  }
-  context.rows.resize(context.distinct.size() * weight.cols());
+  const MutableTableView y = ResizeRows(weight.cols(), context);
   context.mask.resize(context.rows.size());
-  const MutableTableView y(context.rows.data(), context.distinct.size(), weight.cols());
+  if (options.max_norm.has_value()) {
+    std::vector<float> copies = RenormedCopies(options, weight.view(), rows);
+    EQAT_RETURN_IF_ERROR(CheckContent(fake_quantize, weight.view(), rows, ViewOf(copies, y.cols, y.rows)));
+    RenormStored(options, rows, weight, fake_quantize);
+  }
   return fake_quantize.ForwardRows(weight.view(), rows, y, context.mask.data());
 }
 
 absl::Status EvaluateRows(const nn::EmbeddingOptions& options, const Table& weight,
                           const quant::FakeQuantize& fake_quantize, nn::LookupContext& context) {
   const absl::Span<const int64_t> rows = context.distinct.rows();
-  if (!options.max_norm.has_value()) {
-    context.rows.resize(context.distinct.size() * weight.cols());
-    const MutableTableView y(context.rows.data(), context.distinct.size(), weight.cols());
-    return fake_quantize.EvaluateRows(weight.view(), rows, y);
+  const MutableTableView y = ResizeRows(weight.cols(), context);
+  if (!options.max_norm.has_value()) return fake_quantize.EvaluateRows(weight.view(), rows, y);
+  std::vector<float> copies = RenormedCopies(options, weight.view(), rows);
+  const TableView content = ViewOf(copies, y.cols, y.rows);
+  if (fake_quantize.fake_quant_enabled()) {
+    return fake_quantize.EvaluateContent(weight.view(), rows, content, y, /*codes=*/nullptr, /*qparams=*/nullptr);
   }
-  EQAT_ASSIGN_OR_RETURN(const GatheredRows gathered, GatherRows(options, weight.view(), rows));
-  std::vector<quant::QParams> qparams(rows.size());
-  return EvaluateGathered(fake_quantize, weight.view(), rows, gathered, qparams, context);
+  EQAT_RETURN_IF_ERROR(CheckContent(fake_quantize, weight.view(), rows, content));
+  context.rows = std::move(copies);
+  return absl::OkStatus();
 }
 
 absl::Status EvaluateAndRenormRows(const nn::EmbeddingOptions& options, Table& weight,
                                    quant::FakeQuantize& fake_quantize, nn::LookupContext& context) {
   const absl::Span<const int64_t> rows = context.distinct.rows();
-  EQAT_ASSIGN_OR_RETURN(const GatheredRows gathered, GatherRows(options, weight.view(), rows));
-  std::vector<quant::QParams> qparams(rows.size());
-  EQAT_RETURN_IF_ERROR(EvaluateGathered(fake_quantize, weight.view(), rows, gathered, qparams, context));
+  const MutableTableView y = ResizeRows(weight.cols(), context);
+  std::vector<float> copies = RenormedCopies(options, weight.view(), rows);
+  const TableView content = ViewOf(copies, y.cols, y.rows);
   context.mask.clear();
-  if (fake_quantize.fake_quant_enabled()) FillMask(fake_quantize, gathered.view(weight.cols()), qparams, context);
-  StoreRenormed(gathered, rows, weight, fake_quantize);
+  if (fake_quantize.fake_quant_enabled()) {
+    std::vector<quant::QParams> qparams(rows.size());
+    EQAT_RETURN_IF_ERROR(
+        fake_quantize.EvaluateContent(weight.view(), rows, content, y, /*codes=*/nullptr, qparams.data()));
+    FillMask(fake_quantize, content, qparams, context);
+  } else {
+    EQAT_RETURN_IF_ERROR(CheckContent(fake_quantize, weight.view(), rows, content));
+    context.rows = std::move(copies);
+  }
+  if (options.max_norm.has_value()) RenormStored(options, rows, weight, fake_quantize);
   return absl::OkStatus();
 }
 
-absl::Status CheckOutput(MutableTableView out, int64_t num_outputs, int64_t embedding_dim, absl::string_view where) {
-  if (out.rows == num_outputs && out.cols == embedding_dim) return absl::OkStatus();
-  return InvalidArgument(where, "the output has the wrong shape", absl::StrCat("[", out.rows, ", ", out.cols, "]"),
-                         absl::StrCat("[", num_outputs, ", ", embedding_dim, "]"));
-}
-
-absl::Status Checked(const absl::Status& status, absl::string_view where, nn::LookupContext& context) {
+absl::Status ClearOnError(const absl::Status& status, absl::string_view where, nn::LookupContext& context) {
   if (!status.ok()) context = nn::LookupContext();
   return AtPlace(where, status);
 }
@@ -176,13 +145,16 @@ absl::StatusOr<quant::QuantizedTable> QuantizeTable(const nn::EmbeddingOptions& 
   }
   const TableView table = weight.view();
   // Called for one block of rows at a time, so that the copies stay small however large the table is.
-  const auto codes_of_rows = [&](int64_t begin, int64_t end, int32_t* codes, quant::QParams* qparams) -> absl::Status {
+  const auto codes_of_rows = [&](int64_t begin, int64_t end, int32_t* codes, quant::QParams* qparams) {
     std::vector<int64_t> rows(end - begin);
     std::iota(rows.begin(), rows.end(), begin);
-    EQAT_ASSIGN_OR_RETURN(const GatheredRows gathered, GatherRows(options, table, rows));
-    std::vector<float> unused(gathered.values.size());
-    const MutableTableView y(unused.data(), end - begin, table.cols);
-    return fake_quantize.EvaluateContent(table, rows, gathered.view(table.cols), y, codes, qparams);
+    std::vector<float> copies;
+    TableView content(table.Row(begin), end - begin, table.cols, table.stride);
+    if (options.max_norm.has_value()) {
+      copies = RenormedCopies(options, table, rows);
+      content = ViewOf(copies, table.cols, end - begin);
+    }
+    return fake_quantize.EvaluateContent(table, rows, content, MutableTableView(), codes, qparams);
   };
   return quant::QuantizedTable::Build(weight.rows(), weight.cols(), fake_quantize.config().observer.dtype,
                                       codes_of_rows);

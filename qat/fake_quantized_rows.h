@@ -29,15 +29,17 @@ absl::Status TrainRows(const nn::EmbeddingOptions& options, Table& weight, quant
 absl::Status EvaluateRows(const nn::EmbeddingOptions& options, const Table& weight,
                           const quant::FakeQuantize& fake_quantize, nn::LookupContext& context);
 
-// As EvaluateRows, then renormalizes the stored rows (max_norm). Fills context.mask too.
+// As EvaluateRows, but renormalizes the stored rows (max_norm) too. Fills context.mask; empty means all 1.
 absl::Status EvaluateAndRenormRows(const nn::EmbeddingOptions& options, Table& weight,
                                    quant::FakeQuantize& fake_quantize, nn::LookupContext& context);
 
-// `out` has the shape of the result.
-absl::Status CheckOutput(MutableTableView out, int64_t num_outputs, int64_t embedding_dim, absl::string_view where);
+// context.rows as [distinct rows, cols].
+inline TableView RowsOf(const nn::LookupContext& context, int64_t cols) {
+  return TableView(context.rows.data(), context.distinct.size(), cols);
+}
 
 // `status` at `where`; an error empties `context`, which then holds a mix of two forwards.
-absl::Status Checked(const absl::Status& status, absl::string_view where, nn::LookupContext& context);
+absl::Status ClearOnError(const absl::Status& status, absl::string_view where, nn::LookupContext& context);
 
 // Codes and parameters of the whole table after max_norm. FailedPrecondition while fake quantization is disabled.
 absl::StatusOr<quant::QuantizedTable> QuantizeTable(const nn::EmbeddingOptions& options, const Table& weight,
