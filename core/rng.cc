@@ -1,6 +1,7 @@
 #include "core/rng.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <cstdint>
@@ -28,21 +29,33 @@ double Log(double x) {
   return static_cast<double>(exponent) * kLn2 + 2.0 * s * series;
 }
 
+constexpr double InverseFactorial(int n) { return n == 0 ? 1.0 : InverseFactorial(n - 1) / n; }
+
 // cos(2 pi u) for u in [0, 1) that is a multiple of 2^-53.
 double CosineOfTurn(double u) {
   constexpr double kHalfPi = 0x1.921fb54442d18p+0;
+  constexpr int kTerms = 9;
+  // Taylor coefficients of cosine and of sine(x) / x in x^2.
+  static constexpr auto kCoefficients = [] {
+    std::array<std::array<double, kTerms>, 2> coefficients = {};
+    for (int n = 0; n < kTerms; ++n) {
+      const double sign = n % 2 == 0 ? 1.0 : -1.0;
+      coefficients[0][n] = sign * InverseFactorial(2 * n);
+      coefficients[1][n] = sign * InverseFactorial(2 * n + 1);
+    }
+    return coefficients;
+  }();
   const int quadrant = static_cast<int>(4.0 * u + 0.5);
   const double angle = (4.0 * u - quadrant) * kHalfPi;  // in [-pi/4, pi/4]; the difference is exact
   const double angle2 = angle * angle;
   const bool is_sine = quadrant % 2 == 1;
-  // Taylor series by Horner's rule: cosine to angle^16, sine to angle^17.
-  double series = 1.0;
-  for (int n = 8; n >= 1; --n) {
-    const int factor = is_sine ? 2 * n * (2 * n + 1) : (2 * n - 1) * 2 * n;
-    series = 1.0 - angle2 / factor * series;
-  }
-  const double value = is_sine ? angle * series : series;
-  return quadrant == 1 || quadrant == 2 ? -value : value;
+  const std::array<double, kTerms>& coefficients = kCoefficients[is_sine];
+  double series = 0.0;
+  for (int n = kTerms - 1; n >= 0; --n) series = series * angle2 + coefficients[n];
+  // Chosen by index: as branches they would be mispredicted every other time.
+  const double factors[] = {1.0, angle};
+  constexpr double kSigns[] = {1.0, -1.0, -1.0, 1.0, 1.0};
+  return kSigns[quadrant] * (factors[is_sine] * series);
 }
 
 }  // namespace

@@ -1,0 +1,122 @@
+#include "core/parallel_for.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <mutex>
+#include <set>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace eqat {
+namespace {
+
+using Block = std::pair<int64_t, int64_t>;
+
+class ParallelForTest : public ::testing::Test {
+ protected:
+  ~ParallelForTest() override { SetNumThreads(0); }
+};
+
+std::vector<Block> BlocksOf(int64_t n, int64_t block) {
+  std::mutex mutex;
+  std::vector<Block> blocks;
+  ParallelFor(n, block, [&](int64_t begin, int64_t end) {
+    const std::lock_guard<std::mutex> lock(mutex);
+    blocks.emplace_back(begin, end);
+  });
+  std::sort(blocks.begin(), blocks.end());
+  return blocks;
+}
+
+TEST_F(ParallelForTest, BlocksDoNotDependOnThreads) {
+  for (const int threads : {1, 2, 5}) {
+    SCOPED_TRACE(threads);
+    SetNumThreads(threads);
+    EXPECT_EQ(BlocksOf(10, 4), (std::vector<Block>{{0, 4}, {4, 8}, {8, 10}}));
+    EXPECT_EQ(BlocksOf(8, 4), (std::vector<Block>{{0, 4}, {4, 8}}));
+    EXPECT_EQ(BlocksOf(3, 4), (std::vector<Block>{{0, 3}}));
+    EXPECT_EQ(BlocksOf(0, 4), std::vector<Block>());
+    EXPECT_EQ(BlocksOf(2, INT64_MAX), (std::vector<Block>{{0, 2}}));
+  }
+}
+
+TEST_F(ParallelForTest, EveryItemRunsOnceOverManyCalls) {
+  SetNumThreads(4);
+  std::vector<int> counts(1000);
+  for (int call = 0; call < 2000; ++call) {
+    ParallelFor(1000, 17, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) ++counts[i];
+    });
+  }
+  EXPECT_THAT(counts, ::testing::Each(2000));
+}
+
+TEST_F(ParallelForTest, UsesTheThreadsItIsGiven) {
+  SetNumThreads(3);
+  EXPECT_EQ(NumThreads(), 3);
+  // Every block waits until three threads have come: with fewer the deadline passes.
+  std::mutex mutex;
+  std::set<std::thread::id> threads;
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  const auto all_here = [&] {
+    const std::lock_guard<std::mutex> lock(mutex);
+    threads.insert(std::this_thread::get_id());
+    return threads.size() == 3;
+  };
+  ParallelFor(3, 1, [&](int64_t, int64_t) {
+    while (!all_here() && std::chrono::steady_clock::now() < deadline) std::this_thread::yield();
+  });
+  EXPECT_EQ(threads.size(), 3u);
+}
+
+TEST_F(ParallelForTest, OneThreadRunsOnTheCaller) {
+  SetNumThreads(1);
+  ParallelFor(100, 1, [caller = std::this_thread::get_id()](int64_t, int64_t) {
+    EXPECT_EQ(std::this_thread::get_id(), caller);
+  });
+}
+
+TEST_F(ParallelForTest, NestedCallsStayOnTheirThread) {
+  SetNumThreads(4);
+  std::atomic<int64_t> sum = 0;
+  ParallelFor(50, 1, [&](int64_t outer, int64_t) {
+    const std::thread::id thread = std::this_thread::get_id();
+    ParallelFor(20, 3, [&](int64_t begin, int64_t end) {
+      EXPECT_EQ(std::this_thread::get_id(), thread);
+      for (int64_t inner = begin; inner < end; ++inner) sum += outer * 20 + inner;
+    });
+  });
+  EXPECT_EQ(sum, 999 * 1000 / 2);
+}
+
+TEST_F(ParallelForTest, ServesSeveralCallersAtOnce) {
+  SetNumThreads(3);
+  std::vector<int64_t> sums(4);
+  std::vector<std::thread> callers;
+  for (size_t c = 0; c < sums.size(); ++c) {
+    callers.emplace_back([&sum = sums[c]] {
+      for (int call = 0; call < 200; ++call) {
+        std::vector<int64_t> squares(500);
+        ParallelFor(500, 7, [&](int64_t begin, int64_t end) {
+          for (int64_t i = begin; i < end; ++i) squares[i] = i * i;
+        });
+        for (const int64_t square : squares) sum += square;
+      }
+    });
+  }
+  for (std::thread& caller : callers) caller.join();
+  EXPECT_THAT(sums, ::testing::Each(int64_t{200} * 499 * 500 * 999 / 6));
+}
+
+TEST_F(ParallelForTest, ZeroMeansAllCores) {
+  SetNumThreads(0);
+  EXPECT_EQ(NumThreads(), std::max(1u, std::thread::hardware_concurrency()));
+}
+
+}  // namespace
+}  // namespace eqat
