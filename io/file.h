@@ -52,9 +52,10 @@ class AtomicFileWriter {
 
  private:
   AtomicFileWriter(std::string path, std::string temporary, int fd);
+  void Abandon();
   std::string path_;
   std::string temporary_;
-  int fd_;
+  int fd_;  // -1 after Commit or an error
 };
 
 absl::Status WriteFileAtomically(const std::string& path, absl::string_view content);
@@ -69,7 +70,7 @@ class AtomicDirectoryWriter {
   // (parent folder missing), ... from the system. Also removes leftovers of killed writers of the same directory
   // (".eqat-tmp-<name>-<pid>" whose process no longer runs).
   static absl::StatusOr<std::unique_ptr<AtomicDirectoryWriter>> Create(const std::string& path,
-                                                                      std::vector<std::string> allowed_names);
+                                                                       std::vector<std::string> allowed_names);
   ~AtomicDirectoryWriter();
   AtomicDirectoryWriter(const AtomicDirectoryWriter&) = delete;
   AtomicDirectoryWriter& operator=(const AtomicDirectoryWriter&) = delete;
@@ -79,13 +80,15 @@ class AtomicDirectoryWriter {
   absl::Status Commit();
 
  private:
-  AtomicDirectoryWriter(std::string path, std::string temporary);
+  AtomicDirectoryWriter(std::string path, std::string temporary, std::vector<std::string> allowed_names);
   std::string path_;
   std::string temporary_;
+  std::vector<std::string> allowed_names_;
   bool committed_ = false;
 };
 
-// The directory to read for `path`: `path` itself, or what an interrupted replacement left beside it. NotFound names it.
+// The directory to read for `path`: `path` itself, or what an interrupted replacement left beside it. NotFound names
+// it.
 absl::StatusOr<std::string> OpenDirectory(const std::string& path);
 
 }  // namespace eqat::io

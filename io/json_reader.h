@@ -1,5 +1,5 @@
-// Strict JSON: what nlohmann/json accepts silently is refused here, and every error carries file, JSON pointer, value and
-// what is allowed.
+// Strict JSON: what nlohmann/json accepts silently is refused here, and every error carries file, JSON pointer, value
+// and what is allowed.
 //
 //   EQAT_ASSIGN_OR_RETURN(nlohmann::json json, ParseJson(text, "train.json"));
 //   EQAT_ASSIGN_OR_RETURN(ObjectReader object, ObjectReader::Of(json, "train.json", ""));
@@ -7,8 +7,8 @@
 //   EQAT_ASSIGN_OR_RETURN(std::optional<int64_t> steps, object.OptionalInt("steps", 0, kMax));
 //   EQAT_RETURN_IF_ERROR(object.Finish());                                            // refuses unknown keys
 //
-// Refused: duplicate keys, comments, nesting over 64, NaN literals, numbers of the wrong kind (32.7 for an integer, true
-// for 1, -1 for an unsigned), integers outside their range, unknown keys, unknown names of an enumeration.
+// Refused: duplicate keys, comments, nesting over 64, NaN literals, numbers of the wrong kind (32.7 for an integer,
+// true for 1, -1 for an unsigned), integers outside their range, unknown keys, unknown names of an enumeration.
 #ifndef EQAT_IO_JSON_READER_H_
 #define EQAT_IO_JSON_READER_H_
 
@@ -82,6 +82,8 @@ class ObjectReader {
 
  private:
   ObjectReader(const Json* json, std::string file, std::string pointer);
+  const Json* Find(absl::string_view key);  // null when absent; marks the key as asked for
+  absl::Status Missing(absl::string_view key, absl::string_view expected) const;
   const Json* json_;
   std::string file_;
   std::string pointer_;

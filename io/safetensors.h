@@ -4,7 +4,8 @@
 // shape and [begin, end) relative to the data; "__metadata__" maps strings to strings. The reader refuses: a header
 // longer than 100 MB or than the file, text that is not UTF-8 or not an object, duplicate or over-long names, unknown
 // keys and dtypes, negative or overflowing shapes, ranges that overlap, leave holes, do not match dtype and shape or do
-// not end at the end of the file. Every error names the file and the tensor. Format: https://github.com/huggingface/safetensors
+// not end at the end of the file. Every error names the file and the tensor. Format:
+// https://github.com/huggingface/safetensors
 #ifndef EQAT_IO_SAFETENSORS_H_
 #define EQAT_IO_SAFETENSORS_H_
 
@@ -24,7 +25,21 @@
 namespace eqat::io {
 
 enum class TensorDtype : uint8_t {
-  kBool, kU8, kI8, kF8E5M2, kF8E4M3, kI16, kU16, kF16, kBF16, kI32, kU32, kF32, kF64, kI64, kU64,
+  kBool,
+  kU8,
+  kI8,
+  kF8E5M2,
+  kF8E4M3,
+  kI16,
+  kU16,
+  kF16,
+  kBF16,
+  kI32,
+  kU32,
+  kF32,
+  kF64,
+  kI64,
+  kU64,
 };
 absl::string_view TensorDtypeName(TensorDtype dtype);  // "F32", "BF16", ...
 int64_t TensorDtypeBytes(TensorDtype dtype);
@@ -49,7 +64,8 @@ class SafetensorsReader {
   absl::Span<const char> Bytes(const TensorInfo& tensor) const;
 
   // A 2-D tensor as float32. F32 that lies aligned to 4 bytes is adopted from the private mapping without a copy
-  // (writing to it changes memory only); F16 and BF16 are widened. NotFound, or InvalidArgument naming dtype or shape.
+  // (writing to it changes memory only, and is seen by other tables read from this reader under the same name); F16 and
+  // BF16 are widened. NotFound, or InvalidArgument naming dtype or shape.
   absl::StatusOr<Table> ReadTable(absl::string_view name) const;
   // Any rank, as float32 values (F32, F16, BF16).
   absl::StatusOr<std::vector<float>> ReadFloats(absl::string_view name) const;
@@ -57,6 +73,8 @@ class SafetensorsReader {
   absl::StatusOr<std::vector<int64_t>> ReadIntegers(absl::string_view name) const;
 
  private:
+  absl::StatusOr<const TensorInfo*> Require(absl::string_view name) const;
+  absl::StatusOr<const TensorInfo*> RequireFloat(absl::string_view name) const;
   std::string path_;
   std::shared_ptr<MappedFile> file_;
   int64_t data_begin_ = 0;
@@ -78,13 +96,16 @@ absl::Span<const char> AsBytes(absl::Span<const T> values) {
 }
 
 // Writes all tensors, ordered as the format's own writer does (descending alignment, then name), data starting on an
-// 8-byte boundary: equal input gives equal bytes. Atomic. InvalidArgument on duplicate names or sizes that do not match.
+// 8-byte boundary: equal input gives equal bytes. Atomic. InvalidArgument on duplicate names or sizes that do not
+// match.
 absl::Status WriteSafetensors(const std::string& path, std::vector<TensorToWrite> tensors,
                               const std::map<std::string, std::string>& metadata);
 
 // float32 to the two 16-bit formats and back, round to nearest even.
 std::vector<uint16_t> ToFloat16(absl::Span<const float> values);
 std::vector<uint16_t> ToBFloat16(absl::Span<const float> values);
+float FromFloat16(uint16_t bits);
+float FromBFloat16(uint16_t bits);
 
 }  // namespace eqat::io
 
