@@ -19,15 +19,18 @@ enum class Function : uint8_t { kCat, kInteractDot, kAdd, kMul, kReLU, kSigmoid,
 struct FunctionTraits {
   Function function;
   const char* name;
-  bool takes_list;  // args = [[a, b, ...]]; else args = [a] or [a, b]
-  int arity;        // of names in args; -1: a list of at least one
+  bool takes_list;        // args = [[a, b, ...]]; else args = [a] or [a, b]
+  int arity;              // of names in args; -1: a list of at least one
   const char* int_kwarg;  // "dim", "start_dim" or null
   int64_t int_default;
 };
 inline constexpr FunctionTraits kFunctions[] = {
-    {Function::kCat, "cat", true, -1, "dim", 0},   {Function::kInteractDot, "interact_dot", true, -1, nullptr, 0},
-    {Function::kAdd, "add", false, 2, nullptr, 0}, {Function::kMul, "mul", false, 2, nullptr, 0},
-    {Function::kReLU, "relu", false, 1, nullptr, 0}, {Function::kSigmoid, "sigmoid", false, 1, nullptr, 0},
+    {Function::kCat, "cat", true, -1, "dim", 0},
+    {Function::kInteractDot, "interact_dot", true, -1, nullptr, 0},
+    {Function::kAdd, "add", false, 2, nullptr, 0},
+    {Function::kMul, "mul", false, 2, nullptr, 0},
+    {Function::kReLU, "relu", false, 1, nullptr, 0},
+    {Function::kSigmoid, "sigmoid", false, 1, nullptr, 0},
     {Function::kFlatten, "flatten", false, 1, "start_dim", 0},
 };
 constexpr const FunctionTraits& TraitsOf(Function function) { return kFunctions[static_cast<int>(function)]; }
@@ -35,10 +38,10 @@ constexpr const FunctionTraits& TraitsOf(Function function) { return kFunctions[
 struct Node {
   std::string name;
   Op op = Op::kPlaceholder;
-  std::string target = {};                  // call_module: module name
-  Function function = Function::kCat;       // call_function
-  std::vector<std::string> args = {};       // names of earlier nodes, a list argument flattened
-  int64_t int_arg = 0;                      // value of int_kwarg
+  std::string target = {};             // call_module: module name
+  Function function = Function::kCat;  // call_function
+  std::vector<std::string> args = {};  // names of earlier nodes, a list argument flattened
+  int64_t int_arg = 0;                 // value of int_kwarg
 };
 
 struct Graph {
@@ -47,8 +50,8 @@ struct Graph {
   std::vector<std::string> Placeholders() const;
 };
 
-// Unique names, args that name earlier nodes, known modules (`module_types`: name to type), one output at the end, right
-// numbers of arguments; embeddings are called on placeholders. InvalidArgument names the node.
+// Unique names, args that name earlier nodes, known modules (`module_types`: name to type), one output at the end,
+// right numbers of arguments; embeddings are called on placeholders. InvalidArgument names the node.
 absl::Status Validate(const Graph& graph, const std::map<std::string, std::string>& module_types);
 
 }  // namespace eqat::model

@@ -12,9 +12,9 @@
 #include <utility>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "core/lookup.h"
 #include "core/tensor.h"
 #include "float_modules/gradient.h"
@@ -34,19 +34,21 @@ struct ParameterGradient {
   std::optional<nn::SparseGrad> rows;
   std::vector<float> dense;
 };
-// By parameter name ("item.weight"), ascending; per_sample_weights of jagged input X as "X.per_sample_weights" when asked.
+// By parameter name ("item.weight"), ascending; per_sample_weights of jagged input X as "X.per_sample_weights" when
+// asked.
 using Gradients = std::map<std::string, ParameterGradient>;
 
 // What ForwardTraining leaves for Backward.
 struct Tape;
+struct PassOptions;
 
 // A parameter as an optimizer sees it.
 struct Parameter {
-  std::string name;          // "top.0.weight"
-  MutableTableView values;   // a vector is [1, n]
+  std::string name;         // "top.0.weight"
+  MutableTableView values;  // a vector is [1, n]
   std::vector<int64_t> shape;
-  bool is_table = false;     // gradient is row-sparse
-  bool sparse = false;       // the table's `sparse` option: how torch's optimizers see its gradient
+  bool is_table = false;  // gradient is row-sparse
+  bool sparse = false;    // the table's `sparse` option: how torch's optimizers see its gradient
   bool requires_grad = true;
   Module* module = nullptr;  // for QAT tables: who must be told before rows are written
   // Announces a write (qat::Embedding::WillModifyRows); a no-op for other modules.
@@ -61,9 +63,10 @@ class Model {
   Model& operator=(Model&&) noexcept;
   ~Model();
 
-  // InvalidArgument for a name that is taken, empty or holds characters outside [A-Za-z0-9_.-].
+  // InvalidArgument for a name that is taken, empty or holds characters outside [A-Za-z0-9_.-]. Float tables take the
+  // name over for their messages.
   absl::Status AddModule(const std::string& name, Module&& module);
-  absl::Status SetGraph(Graph graph);  // Validate()s it
+  absl::Status SetGraph(Graph graph);                    // Validate()s it
   const std::vector<std::string>& module_names() const;  // in order of addition
   const Module* Find(const std::string& name) const;     // null when absent
   Module* FindMutable(const std::string& name);
@@ -85,6 +88,7 @@ class Model {
 
  private:
   struct Impl;
+  absl::StatusOr<Tensor> Forward(const Feed& feed, const PassOptions& options, std::shared_ptr<Tape>* tape);
   std::unique_ptr<Impl> impl_;
 };
 

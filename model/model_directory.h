@@ -1,5 +1,5 @@
-// Model directories: model.json (modules, options, graph) and model.safetensors (tensors named as torch's state_dict), read
-// strictly and replaced atomically. Training state lies beside them in optimizer.safetensors and trainer.json, the
+// Model directories: model.json (modules, options, graph) and model.safetensors (tensors named as torch's state_dict),
+// read strictly and replaced atomically. Training state lies beside them in optimizer.safetensors and trainer.json, the
 // training's own files. Layout: docs/model_directory.md.
 //
 // Errors name file, JSON pointer or tensor: missing, duplicate and extra tensors, wrong dtype or shape, unknown keys.

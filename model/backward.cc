@@ -1,0 +1,191 @@
+#include <map>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "core/error.h"
+#include "core/status_macros.h"
+#include "float_modules/activation.h"
+#include "model/execution.h"
+#include "model/names.h"
+
+namespace eqat::model {
+namespace {
+
+void AddTo(std::vector<float>& sum, std::vector<float>&& term) {
+  if (sum.empty()) {
+    sum = std::move(term);
+    return;
+  }
+  for (size_t i = 0; i < sum.size(); ++i) sum[i] += term[i];
+}
+
+class BackwardPass {
+ public:
+  BackwardPass(const Model& model, const Tape& tape) : model_(model), tape_(tape), nodes_(model.graph()->nodes) {
+    for (size_t i = 0; i < nodes_.size(); ++i) index_of_.emplace(nodes_[i].name, i);
+  }
+
+  absl::StatusOr<Gradients> Run(const Tensor& grad_output) {
+    const Tensor& output = *tape_.records.back().value;
+    if (grad_output.shape != output.shape || grad_output.size() != output.size()) {
+      return InvalidArgument("grad_output", "wrong shape", ShapeText(grad_output.shape), ShapeText(output.shape));
+    }
+    grads_.resize(nodes_.size());
+    grads_.back() = grad_output;
+    for (size_t i = nodes_.size(); i-- > 0;) {
+      if (!grads_[i]) continue;  // the output does not depend on it
+      if (absl::Status status = Execute(nodes_[i], tape_.records[i], *grads_[i]); !status.ok()) {
+        return AtPlace(absl::StrCat("node ", nodes_[i].name), status);
+      }
+      grads_[i].reset();
+    }
+    return std::move(gradients_);
+  }
+
+ private:
+  const Tensor& ValueOf(const std::string& name) const { return *tape_.records[index_of_.at(name)].value; }
+  const Tensor& Arg(const Node& node, size_t k) const { return ValueOf(node.args[k]); }
+
+  std::vector<const Tensor*> Args(const Node& node) const {
+    std::vector<const Tensor*> args;
+    for (size_t k = 0; k < node.args.size(); ++k) args.push_back(&Arg(node, k));
+    return args;
+  }
+
+  void PassOn(const std::string& arg, Tensor&& grad) {
+    const size_t index = index_of_.at(arg);
+    if (nodes_[index].op == Op::kPlaceholder) return;
+    if (grads_[index]) {
+      AddTo(grads_[index]->values, std::move(grad.values));
+    } else {
+      grads_[index] = std::move(grad);
+    }
+  }
+
+  void PassOnEach(const Node& node, std::vector<Tensor>&& grads) {
+    for (size_t k = 0; k < node.args.size(); ++k) PassOn(node.args[k], std::move(grads[k]));
+  }
+
+  void AddDense(const std::string& parameter, std::vector<float>&& grad) {
+    AddTo(gradients_[parameter].dense, std::move(grad));
+  }
+
+  absl::Status Execute(const Node& node, const Tape::Record& record, Tensor& grad) {
+    switch (node.op) {
+      case Op::kPlaceholder:
+        return absl::OkStatus();
+      case Op::kOutput:
+        PassOn(node.args[0], std::move(grad));
+        return absl::OkStatus();
+      case Op::kCallModule:
+        return CallModule(node, record, grad);
+      case Op::kCallFunction:
+        CallFunction(node, record, grad);
+        return absl::OkStatus();
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status CallModule(const Node& node, const Tape::Record& record, Tensor& grad) {
+    const Module& module = *model_.Find(node.target);
+    if (AsLookup(module) != nullptr) return LookUp(node, module, record.lookup, grad);
+    if (const auto* linear = std::get_if<nn::Linear>(&module)) {
+      EQAT_ASSIGN_OR_RETURN(nn::LinearGradients grads, linear->Backward(Arg(node, 0), grad));
+      AddDense(node.target + ".weight", std::move(grads.weight));
+      if (linear->options().bias) AddDense(node.target + ".bias", std::move(grads.bias));
+      PassOn(node.args[0], std::move(grads.input));
+    } else if (const auto* batch_norm = std::get_if<nn::BatchNorm1d>(&module)) {
+      EQAT_ASSIGN_OR_RETURN(nn::BatchNorm1dGradients grads,
+                            batch_norm->Backward(record.batch_norm, Arg(node, 0), grad));
+      if (batch_norm->options().affine) {
+        AddDense(node.target + ".weight", std::move(grads.weight));
+        AddDense(node.target + ".bias", std::move(grads.bias));
+      }
+      PassOn(node.args[0], std::move(grads.input));
+    } else if (const auto* dropout = std::get_if<Dropout>(&module)) {
+      PassOn(node.args[0], record.dropout ? nn::DropoutBackward(grad, dropout->p, *record.dropout) : std::move(grad));
+    } else if (std::holds_alternative<ReLU>(module)) {
+      PassOn(node.args[0], nn::ReLUBackward(*record.value, grad));
+    } else {
+      PassOn(node.args[0], nn::SigmoidBackward(*record.value, grad));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status LookUp(const Node& node, const Module& module, const nn::LookupContext& context, const Tensor& grad) {
+    return std::visit(
+        [&](const auto& table) {
+          using T = std::decay_t<decltype(table)>;
+          if constexpr (kIsFloatTable<T> || kIsQat<T>) {
+            return TableBackward(node, table, context, grad);
+          } else {
+            return absl::OkStatus();  // quantized: nothing to train
+          }
+        },
+        module);
+  }
+
+  template <typename T>
+  absl::Status TableBackward(const Node& node, const T& table, const nn::LookupContext& context, const Tensor& grad) {
+    const bool weighted = context.bags.has_per_sample_weights();
+    if (!table.options().requires_grad && !weighted) return absl::OkStatus();
+    const TableView view(grad.values.data(), context.bags.num_bags(), table.embedding_dim());
+    absl::StatusOr<nn::EmbeddingGradients> computed;
+    if constexpr (kIsBag<T>) {
+      computed = table.Backward(context, view, weighted ? nn::WeightsGradient::kCompute : nn::WeightsGradient::kSkip);
+    } else {
+      computed = table.Backward(context, view);
+    }
+    EQAT_ASSIGN_OR_RETURN(nn::EmbeddingGradients grads, std::move(computed));
+    if (weighted) AddDense(node.args[0] + kPerSampleWeightsSuffix, std::move(grads.per_sample_weights));
+    if (!table.options().requires_grad) return absl::OkStatus();
+    std::optional<nn::SparseGrad>& sum = gradients_[node.target + ".weight"].rows;
+    if (sum) return nn::AddTo(*sum, grads.weight);
+    sum = std::move(grads.weight);
+    return absl::OkStatus();
+  }
+
+  void CallFunction(const Node& node, const Tape::Record& record, Tensor& grad) {
+    switch (node.function) {
+      case Function::kCat:
+        return PassOnEach(node, nn::CatBackward(Args(node), node.int_arg, grad));
+      case Function::kInteractDot:
+        return PassOnEach(node, nn::InteractDotBackward(Args(node), grad));
+      case Function::kAdd:
+        PassOn(node.args[0], nn::ReduceTo(grad, Arg(node, 0).shape));
+        PassOn(node.args[1], nn::ReduceTo(grad, Arg(node, 1).shape));
+        return;
+      case Function::kMul:
+        PassOn(node.args[0], Scaled(grad, Arg(node, 1), Arg(node, 0)));
+        PassOn(node.args[1], Scaled(grad, Arg(node, 0), Arg(node, 1)));
+        return;
+      case Function::kReLU:
+        return PassOn(node.args[0], nn::ReLUBackward(*record.value, grad));
+      case Function::kSigmoid:
+        return PassOn(node.args[0], nn::SigmoidBackward(*record.value, grad));
+      case Function::kFlatten:
+        grad.shape = Arg(node, 0).shape;
+        return PassOn(node.args[0], std::move(grad));
+    }
+  }
+
+  // Gradient of `operand` in operand * factor. The shapes fit: the forward has multiplied them.
+  static Tensor Scaled(const Tensor& grad, const Tensor& factor, const Tensor& operand) {
+    return nn::ReduceTo(*nn::Mul(grad, factor), operand.shape);
+  }
+
+  const Model& model_;
+  const Tape& tape_;
+  const std::vector<Node>& nodes_;
+  std::map<std::string, size_t> index_of_;
+  std::vector<std::optional<Tensor>> grads_;
+  Gradients gradients_;
+};
+
+}  // namespace
+
+absl::StatusOr<Gradients> RunBackward(const Model& model, const Tape& tape, const Tensor& grad_output) {
+  return BackwardPass(model, tape).Run(grad_output);
+}
+
+}  // namespace eqat::model

@@ -1,0 +1,110 @@
+#include "model/model_directory.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "absl/strings/str_cat.h"
+#include "core/error.h"
+#include "core/status_macros.h"
+#include "io/json_reader.h"
+#include "model/model_json.h"
+#include "model/module_state.h"
+
+namespace eqat::model {
+namespace {
+
+constexpr char kModelJson[] = "model.json";
+constexpr char kModelTensors[] = "model.safetensors";
+// A replacement during reading means another writer got through; nobody replaces a directory this often in that time.
+constexpr int kMaxAttempts = 100;
+
+// A directory held open, so that no other can take over its identity while its files are read.
+class HeldDirectory {
+ public:
+  explicit HeldDirectory(const std::string& path)
+      : path_(path), fd_(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {}
+  ~HeldDirectory() {
+    if (fd_ >= 0) close(fd_);
+  }
+  HeldDirectory(const HeldDirectory&) = delete;
+  HeldDirectory& operator=(const HeldDirectory&) = delete;
+
+  // Whether the path still names the directory that was opened.
+  bool IsCurrent() const {
+    struct stat held, named;
+    return fd_ >= 0 && fstat(fd_, &held) == 0 && stat(path_.c_str(), &named) == 0 && held.st_dev == named.st_dev &&
+           held.st_ino == named.st_ino;
+  }
+
+ private:
+  std::string path_;
+  int fd_;
+};
+
+struct OpenedFiles {
+  ModelSpec spec;
+  std::string json_path;
+  io::SafetensorsReader tensors;
+};
+
+absl::StatusOr<OpenedFiles> OpenFiles(const std::string& directory) {
+  const std::string json_path = absl::StrCat(directory, "/", kModelJson);
+  EQAT_ASSIGN_OR_RETURN(const io::Json json, io::ReadJsonFile(json_path));
+  EQAT_ASSIGN_OR_RETURN(ModelSpec spec, ParseModel(json, json_path));
+  EQAT_ASSIGN_OR_RETURN(io::SafetensorsReader tensors,
+                        io::SafetensorsReader::Open(absl::StrCat(directory, "/", kModelTensors)));
+  return OpenedFiles{std::move(spec), json_path, std::move(tensors)};
+}
+
+// Both files of one state of the directory, also while another process replaces it.
+absl::StatusOr<OpenedFiles> OpenConsistently(const std::string& path) {
+  for (int attempt = 0;; ++attempt) {
+    EQAT_ASSIGN_OR_RETURN(const std::string directory, io::OpenDirectory(path));
+    const HeldDirectory held(directory);
+    absl::StatusOr<OpenedFiles> files = OpenFiles(directory);
+    if (held.IsCurrent() || attempt + 1 == kMaxAttempts) return files;
+  }
+}
+
+}  // namespace
+
+std::vector<std::string> ModelDirectoryFiles() {
+  return {kModelJson, kModelTensors, "optimizer.safetensors", "trainer.json", "metrics.jsonl"};
+}
+
+absl::StatusOr<Model> LoadModel(const std::string& path) {
+  EQAT_ASSIGN_OR_RETURN(OpenedFiles files, OpenConsistently(path));
+  TensorSource source(std::move(files.tensors));
+  Model model;
+  for (auto& [name, spec] : files.spec.modules) {
+    EQAT_ASSIGN_OR_RETURN(Module module, BuildModule(name, std::move(spec), source));
+    EQAT_RETURN_IF_ERROR(model.AddModule(name, std::move(module)));
+  }
+  EQAT_RETURN_IF_ERROR(source.Finish());
+  if (files.spec.graph) {
+    if (absl::Status status = model.SetGraph(*std::move(files.spec.graph)); !status.ok()) {
+      return AtPlace(files.json_path, status);
+    }
+  }
+  return model;
+}
+
+absl::Status WriteModel(const Model& model, const SaveOptions& options, io::AtomicDirectoryWriter& directory) {
+  TensorSink sink;
+  for (const std::string& name : model.module_names()) {
+    EQAT_RETURN_IF_ERROR(AppendState(name, *model.Find(name), options.weight_dtype, sink));
+  }
+  EQAT_RETURN_IF_ERROR(io::WriteSafetensors(directory.PathOf(kModelTensors), std::move(sink.tensors),
+                                            {{"format", "eqat.model"}, {"version", "1"}}));
+  return directory.WriteFile(kModelJson, io::JsonText(ToJson(model)));
+}
+
+absl::Status SaveModel(const Model& model, const std::string& path, const SaveOptions& options) {
+  EQAT_ASSIGN_OR_RETURN(const std::unique_ptr<io::AtomicDirectoryWriter> directory,
+                        io::AtomicDirectoryWriter::Create(path, ModelDirectoryFiles()));
+  EQAT_RETURN_IF_ERROR(WriteModel(model, options, *directory));
+  return directory->Commit();
+}
+
+}  // namespace eqat::model

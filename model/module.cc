@@ -1,0 +1,129 @@
+#include "model/module.h"
+
+#include "absl/strings/str_cat.h"
+#include "io/json_reader.h"
+#include "quant/kernels/pack_kernels.h"
+
+namespace eqat::model {
+namespace {
+
+// As Python prints a float: shortest form that reads back, with ".0" for whole numbers.
+std::string FloatText(double value) { return io::Json(value).dump(); }
+
+absl::string_view BoolText(bool value) { return value ? "True" : "False"; }
+
+std::string TextOf(const nn::Linear& linear) {
+  const nn::LinearOptions& options = linear.options();
+  return absl::StrCat("Linear(in_features=", options.in_features, ", out_features=", options.out_features,
+                      ", bias=", BoolText(options.bias), ")");
+}
+
+std::string TextOf(const nn::BatchNorm1d& batch_norm) {
+  const nn::BatchNorm1dOptions& options = batch_norm.options();
+  return absl::StrCat("BatchNorm1d(", options.num_features, ", eps=", FloatText(options.eps),
+                      ", momentum=", options.momentum ? FloatText(*options.momentum) : "None",
+                      ", affine=", BoolText(options.affine),
+                      ", track_running_stats=", BoolText(options.track_running_stats), ")");
+}
+
+std::string TextOf(const ReLU&) { return "ReLU()"; }
+std::string TextOf(const Sigmoid&) { return "Sigmoid()"; }
+std::string TextOf(const Dropout& dropout) {
+  return absl::StrCat("Dropout(p=", FloatText(dropout.p), ", inplace=False)");
+}
+
+template <typename Table>
+std::string TextOf(const Table& table) {
+  return table.ToString();
+}
+
+}  // namespace
+
+const std::vector<std::string>& TypeNames() {
+  static const auto& names = *new std::vector<std::string>{
+      "nn.Embedding",           "nn.EmbeddingBag", "qat.Embedding", "qat.EmbeddingBag", "quantized.Embedding",
+      "quantized.EmbeddingBag", "nn.Linear",       "nn.ReLU",       "nn.Sigmoid",       "nn.Dropout",
+      "nn.BatchNorm1d"};
+  return names;
+}
+
+absl::string_view TypeName(const Module& module) { return TypeNames()[module.index()]; }
+
+const EmbeddingLookup* AsLookup(const Module& module) {
+  return std::visit(
+      [](const auto& alternative) -> const EmbeddingLookup* {
+        if constexpr (std::is_base_of_v<EmbeddingLookup, std::decay_t<decltype(alternative)>>) {
+          return &alternative;
+        } else {
+          return nullptr;
+        }
+      },
+      module);
+}
+
+bool IsQat(const Module& module) {
+  return std::visit([](const auto& alternative) { return kIsQat<std::decay_t<decltype(alternative)>>; }, module);
+}
+
+bool IsFloatTable(const Module& module) {
+  return std::visit([](const auto& alternative) { return kIsFloatTable<std::decay_t<decltype(alternative)>>; }, module);
+}
+
+bool IsQuantized(const Module& module) {
+  return std::visit([](const auto& alternative) { return kIsQuantized<std::decay_t<decltype(alternative)>>; }, module);
+}
+
+bool IsBag(const Module& module) {
+  return std::visit([](const auto& alternative) { return kIsBag<std::decay_t<decltype(alternative)>>; }, module);
+}
+
+int WeightBits(const Module& module) {
+  return std::visit(
+      [](const auto& alternative) {
+        using T = std::decay_t<decltype(alternative)>;
+        if constexpr (kIsQat<T>) {
+          return quant::TraitsOf(alternative.qconfig().weight.observer.dtype).bits;
+        } else if constexpr (kIsQuantized<T>) {
+          return alternative.weight().bits();
+        } else {
+          return 32;
+        }
+      },
+      module);
+}
+
+int64_t ParameterBytes(const Module& module) {
+  constexpr int64_t kFloatBytes = sizeof(float);
+  return std::visit(
+      [](const auto& alternative) -> int64_t {
+        using T = std::decay_t<decltype(alternative)>;
+        if constexpr (kIsQuantized<T>) {
+          return alternative.weight().bytes();
+        } else if constexpr (std::is_base_of_v<EmbeddingLookup, T>) {
+          return kFloatBytes * alternative.num_embeddings() * alternative.embedding_dim();
+        } else if constexpr (std::is_same_v<T, nn::Linear>) {
+          return kFloatBytes * (alternative.weight().rows() * alternative.weight().cols() +
+                                static_cast<int64_t>(alternative.bias().size()));
+        } else if constexpr (std::is_same_v<T, nn::BatchNorm1d>) {
+          return kFloatBytes *
+                 static_cast<int64_t>(alternative.state().weight.size() + alternative.state().bias.size());
+        } else {
+          return 0;
+        }
+      },
+      module);
+}
+
+int64_t ParameterBytesConverted(const Module& module) {
+  if (!IsQat(module)) return ParameterBytes(module);
+  const EmbeddingLookup& table = *AsLookup(module);
+  constexpr int64_t kQParamsBytes = 2 * sizeof(float);  // scale and zero point of a row
+  return table.num_embeddings() *
+         (quant::kernels::PackedRowBytes(table.embedding_dim(), WeightBits(module)) + kQParamsBytes);
+}
+
+std::string ToString(const Module& module) {
+  return std::visit([](const auto& alternative) { return TextOf(alternative); }, module);
+}
+
+}  // namespace eqat::model
