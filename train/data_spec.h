@@ -15,9 +15,9 @@
 //                  {"input": "id", "column": "id", "encoding": "integer", "buckets": 100000}]}
 //
 // "input" is the graph's placeholder. Single-valued columns give 1-D indices with one index a row (bags of one: offsets
-// 0, 1, 2, ... are supplied for an EmbeddingBag), multi-valued ones give jagged indices with offsets; an empty field is an
-// empty bag. "hash" is 64-bit FNV-1a of the bytes modulo buckets, stable across machines. "weights_column" names a column
-// of as many numbers as values, for per_sample_weights.
+// 0, 1, 2, ... are supplied for an EmbeddingBag), multi-valued ones give jagged indices with offsets; an empty field is
+// an empty bag. "hash" is 64-bit FNV-1a of the bytes modulo buckets, stable across machines. "weights_column" names a
+// column of as many numbers as values, for per_sample_weights.
 #ifndef EQAT_TRAIN_DATA_SPEC_H_
 #define EQAT_TRAIN_DATA_SPEC_H_
 
@@ -48,10 +48,10 @@ struct CategoricalSpec {
   std::string input;
   ColumnRef column;
   Encoding encoding = Encoding::kHash;
-  int64_t buckets = 0;                  // hash, hexadecimal (value modulo buckets), integer (value below buckets)
-  std::string vocabulary;               // path of a file with one value a line; line number from 0 is the index
-  std::optional<int64_t> unknown;       // index for values not in the vocabulary; absent: a bad line
-  std::optional<int64_t> missing;       // index for an empty single-valued field; absent: a bad line
+  int64_t buckets = 0;             // hash, hexadecimal (value modulo buckets), integer (value below buckets)
+  std::string vocabulary;          // path of a file with one value a line; line number from 0 is the index
+  std::optional<int64_t> unknown;  // index for values not in the vocabulary; absent: a bad line
+  std::optional<int64_t> missing;  // index for an empty single-valued field; absent: a bad line
   bool multi_valued = false;
   char separator = ',';
   std::optional<ColumnRef> weights_column;

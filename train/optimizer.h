@@ -1,15 +1,18 @@
-// Optimizers, following torch.optim and, for row-wise Adagrad, its formula in FBGEMM. On tables they touch only the rows
-// that torch's would change; optimizers whose state moves every row (momentum, weight decay, Adam on a dense gradient) cost
-// a pass over the table, as the formula asks, and say so in DenseOnTables().
+// Optimizers, following torch.optim and, for row-wise Adagrad, its formula in FBGEMM. On tables they touch only the
+// rows that torch's would change; optimizers whose state moves every row (momentum, weight decay, Adam on a dense
+// gradient) cost a pass over the table, as the formula asks, and say so in DenseOnTables().
 //
-//   SGD             g += wd * w;  buf = mu * buf + (1 - dampening) * g  (first step: buf = g);  w -= lr * (nesterov ? g + mu * buf : buf)
-//   Adagrad         g += wd * w;  G += g^2;  w -= lr / (1 + (t - 1) * lr_decay) * g / (sqrt(G) + eps)
+//   SGD             g += wd * w;  buf = mu * buf + (1 - dampening) * g  (first step: buf = g);  w -= lr * (nesterov ? g
+//   + mu * buf : buf) Adagrad         g += wd * w;  G += g^2;  w -= lr / (1 + (t - 1) * lr_decay) * g / (sqrt(G) + eps)
 //   RowWiseAdagrad  G_row += mean(g_row^2);  w_row -= lr * g_row / (sqrt(G_row) + eps)
 //                   (parameters that are no table: Adagrad)
 //   Adam            m, v with bias correction;  w -= lr / (1 - b1^t) * m / (sqrt(v) / sqrt(1 - b2^t) + eps)
-//   SparseAdam      the same on the rows of the gradient alone; on dense parameters: Adam
+//   SparseAdam      m, v of the gradient's rows alone;  w -= lr * sqrt(1 - b2^t) / (1 - b1^t) * m / (sqrt(v) + eps)
+//                   (dense parameters: Adam)
 //
-// Refused as in torch, by name: Adam and weight decay on a sparse gradient, SparseAdam on a table with a dense one.
+// t counts the steps of the parameter and stops at 2^24, as torch's float32 counter does. A table's gradient is sparse
+// if its `sparse` option says so. Refused as in torch, by name: Adam and weight decay on a sparse gradient, SparseAdam
+// on a table with a dense one.
 #ifndef EQAT_TRAIN_OPTIMIZER_H_
 #define EQAT_TRAIN_OPTIMIZER_H_
 
@@ -21,6 +24,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 #include "io/json_reader.h"
 #include "io/safetensors.h"
 #include "model/model.h"
@@ -32,20 +37,23 @@ enum class OptimizerKind : uint8_t { kSgd, kAdagrad, kRowWiseAdagrad, kAdam, kSp
 struct OptimizerConfig {
   OptimizerKind kind = OptimizerKind::kSgd;
   double lr = 0.01;
-  double momentum = 0.0;      // SGD
-  double dampening = 0.0;     // SGD
-  bool nesterov = false;      // SGD
-  double weight_decay = 0.0;  // SGD, Adagrad, Adam
-  double lr_decay = 0.0;      // Adagrad
+  double momentum = 0.0;                   // SGD
+  double dampening = 0.0;                  // SGD
+  bool nesterov = false;                   // SGD
+  double weight_decay = 0.0;               // SGD, Adagrad, Adam
+  double lr_decay = 0.0;                   // Adagrad
   double initial_accumulator_value = 0.0;  // Adagrad, RowWiseAdagrad
   double beta1 = 0.9, beta2 = 0.999;       // Adam, SparseAdam
-  double eps = 1e-8;          // torch's default of each kind: Adagrad 1e-10, others 1e-8
+  double eps = 1e-8;                       // torch's default of each kind: Adagrad 1e-10, others 1e-8
 };
 
-// {"type": "SGD" | "Adagrad" | "RowWiseAdagrad" | "Adam" | "SparseAdam", "lr": 0.1, ...}; strict.
+// {"type": "SGD" | "Adagrad" | "RowWiseAdagrad" | "Adam" | "SparseAdam", "lr": 0.1, ...}; strict. Names and defaults
+// are torch's ("betas": [0.9, 0.999]).
 absl::StatusOr<OptimizerConfig> OptimizerFromJson(const io::Json& json, absl::string_view file,
                                                   const std::string& pointer);
 io::Json ToJson(const OptimizerConfig& config);
+absl::Status Validate(const OptimizerConfig& config);  // InvalidArgument names the field
+absl::string_view OptimizerName(OptimizerKind kind);   // "SGD", ...
 
 class Optimizer {
  public:
@@ -56,19 +64,24 @@ class Optimizer {
   ~Optimizer();
 
   const OptimizerConfig& config() const;
+  // Whether a step costs a pass over a whole table.
+  bool DenseOnTables() const;
   // After the model's modules have moved (Model was moved, modules replaced): same names and shapes, new addresses.
   absl::Status Rebind(std::vector<model::Parameter> parameters);
   // One update with learning rate `lr`. Parameters without an entry in `gradients` or with requires_grad false stay as
-  // they are. On error nothing has changed.
+  // they are; entries of other names are no parameters and are left alone. On error nothing has changed.
   absl::Status Step(const model::Gradients& gradients, double lr);
 
-  // State as tensors "<parameter>.<buffer>" plus "<parameter>.step", and back. Equal state gives equal bytes.
+  // State as tensors "<parameter>.<buffer>" plus "<parameter>.step", by parameter, and back. Equal state gives equal
+  // bytes. Views: valid until the next Step or SetState.
   struct StateTensor {
     std::string name;
     std::vector<int64_t> shape;
-    std::vector<float> values;
+    absl::Span<const float> values;
   };
   std::vector<StateTensor> State() const;
+  // Adopts the reader's memory where it can. InvalidArgument names a tensor that is missing, of another shape or not of
+  // this optimizer; on error nothing has changed.
   absl::Status SetState(const io::SafetensorsReader& reader);
 
  private:

@@ -1,0 +1,44 @@
+// Parsing of single fields: locale-free, whole field or nothing. FieldError says what is wrong with a field; the caller
+// knows where it stands.
+#ifndef EQAT_TRAIN_FIELD_PARSER_H_
+#define EQAT_TRAIN_FIELD_PARSER_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/statusor.h"
+#include "train/data_spec.h"
+
+namespace eqat::train {
+
+// A finite decimal number; nullopt otherwise. Values too small for float32 become the nearest float32.
+std::optional<float> ParseFloat(std::string_view text);
+
+// log1p for kLog1p; nullopt when that is not finite.
+std::optional<float> Apply(Transform transform, float value);
+
+using Vocabulary = absl::flat_hash_map<std::string, int64_t>;
+// One value a line (plain or gzip), the line number from 0 is the index. InvalidArgument for an empty file and for a
+// value that stands there twice.
+absl::StatusOr<Vocabulary> ReadVocabulary(const std::string& path);
+
+// The index of one value, or what was expected instead.
+struct IndexResult {
+  int64_t index = -1;
+  const char* expected = nullptr;  // null: `index` is valid
+};
+// `text` is not empty.
+IndexResult ParseIndex(const CategoricalSpec& spec, const Vocabulary& vocabulary, std::string_view text);
+
+// Every index of the column, unknown and missing included, is below this.
+int64_t IndexBound(const CategoricalSpec& spec, const Vocabulary& vocabulary);
+
+// A field for a message: control characters escaped, at most 40 bytes.
+std::string FieldExcerpt(std::string_view text);
+
+}  // namespace eqat::train
+
+#endif  // EQAT_TRAIN_FIELD_PARSER_H_
