@@ -3,7 +3,10 @@
 // as configs/schema/qconfig_mapping.schema.json, for editors (a test proves that they agree).
 //
 // {"version": 1, "global": Q, "object_type": {TYPE: Q}, "module_name_regex": [{"pattern": P, "qconfig": Q}],
-//  "module_name": {NAME: Q}}     Q: preset name, null ("leave in float"), or {"weight": {...}, "activation": NAME}
+//  "module_name": {NAME: Q}, "description": TEXT}
+// Q: preset name, null ("leave in float"), or {"weight": {...}, "activation": "NoopObserver" or "PlaceholderObserver"}.
+// weight: only the observer is required, other defaults are torch's; without "fake_quantize": "FakeQuantize" it is the
+// observer alone.
 #ifndef EQAT_CONFIGS_QCONFIG_JSON_H_
 #define EQAT_CONFIGS_QCONFIG_JSON_H_
 

@@ -10,7 +10,8 @@
 namespace eqat::quant {
 namespace {
 
-constexpr char kWhere[] = "qconfig weight";
+// Errors name the field; who holds the config puts its own place in front.
+constexpr char kRangeFields[] = "quant_min, quant_max";
 
 std::string RangeText(int64_t quant_min, int64_t quant_max) { return absl::StrCat(quant_min, "..", quant_max); }
 
@@ -48,7 +49,7 @@ absl::Status CheckObserverAgainstScheme(const ObserverConfig& config) {
   const ObserverKindTraits& kind = TraitsOf(config.kind);
   const QSchemeTraits& scheme = TraitsOf(config.qscheme);
   if (kind.per_channel == scheme.per_channel) return absl::OkStatus();
-  return InvalidArgument(kWhere, absl::StrCat(kind.name, " does not support this qscheme"), scheme.name,
+  return InvalidArgument("qscheme", absl::StrCat("does not suit ", kind.name), scheme.name,
                          kind.per_channel ? "a per_channel qscheme" : "a per_tensor qscheme");
 }
 
@@ -57,26 +58,27 @@ absl::Status CheckObserverAgainstScheme(const ObserverConfig& config) {
 absl::StatusOr<CodeRange> CodeRangeOf(const ObserverConfig& config) {
   const DtypeTraits& dtype = TraitsOf(config.dtype);
   if (config.quant_min.has_value() != config.quant_max.has_value()) {
-    return InvalidArgument(kWhere, "a custom code range needs both bounds",
+    return InvalidArgument(kRangeFields, "a custom code range needs both bounds",
                            config.quant_min.has_value() ? "quant_min alone" : "quant_max alone",
                            "quant_min and quant_max, or neither");
   }
   CodeRange range{config.quant_min.value_or(dtype.quant_min), config.quant_max.value_or(dtype.quant_max)};
   const std::string text = RangeText(range.quant_min, range.quant_max);
   if (range.quant_min >= range.quant_max) {
-    return InvalidArgument(kWhere, "code range is empty", text, "quant_min less than quant_max");
+    return InvalidArgument(kRangeFields, "code range is empty", text, "quant_min less than quant_max");
   }
   if (range.quant_min > 0 || range.quant_max < 0) {
-    return InvalidArgument(kWhere, "code range must include 0", text);
+    return InvalidArgument(kRangeFields, "code range must include 0", text);
   }
   if (range.quant_min < dtype.quant_min || range.quant_max > dtype.quant_max) {
-    return InvalidArgument(kWhere, absl::StrCat("code range does not fit ", dtype.name), text,
+    return InvalidArgument(kRangeFields, absl::StrCat("code range does not fit ", dtype.name), text,
                            absl::StrCat("within ", RangeText(dtype.quant_min, dtype.quant_max)));
   }
   if (config.reduce_range && IsReducible(config.dtype)) {
     range = {FloorHalf(range.quant_min), FloorHalf(range.quant_max)};
     if (range.quant_min == range.quant_max) {
-      return InvalidArgument(kWhere, "code range is empty after reduce_range", text, "a range of more than two codes");
+      return InvalidArgument(kRangeFields, "code range is empty after reduce_range", text,
+                             "a range of more than two codes");
     }
   }
   return range;
@@ -88,21 +90,21 @@ absl::Status Validate(const ObserverConfig& config) {
   if (kind.computes_qparams) EQAT_RETURN_IF_ERROR(CheckObserverAgainstScheme(config));
   if (config.reduce_range && TraitsOf(config.qscheme).symmetric && IsReducible(config.dtype) &&
       TraitsOf(config.dtype).quant_min == 0) {
-    return InvalidArgument(kWhere, "cannot reduce the range of symmetric quantization to unsigned codes",
+    return InvalidArgument("reduce_range", "cannot reduce the range of symmetric quantization to unsigned codes",
                            TraitsOf(config.dtype).name, "reduce_range false, or qint8");
   }
   // Scales are compared with eps in float32, where it must not become 0 or infinity.
   using Limits = std::numeric_limits<float>;
   if (!(config.eps >= Limits::min() && config.eps <= Limits::max())) {
-    return InvalidArgument(kWhere, "eps is out of range", absl::StrCat(config.eps),
+    return InvalidArgument("eps", "is out of range", absl::StrCat(config.eps),
                            absl::StrCat("from ", Limits::min(), " to ", Limits::max()));
   }
   if (!(config.averaging_constant > 0.0 && config.averaging_constant <= 1.0)) {
-    return InvalidArgument(kWhere, "averaging_constant is out of range", absl::StrCat(config.averaging_constant),
+    return InvalidArgument("averaging_constant", "is out of range", absl::StrCat(config.averaging_constant),
                            "greater than 0 and at most 1");
   }
   if (config.ch_axis != 0 && config.ch_axis != 1) {
-    return InvalidArgument(kWhere, "ch_axis is out of range", absl::StrCat(config.ch_axis), "0 or 1");
+    return InvalidArgument("ch_axis", "is out of range", absl::StrCat(config.ch_axis), "0 or 1");
   }
   return absl::OkStatus();
 }
@@ -110,7 +112,7 @@ absl::Status Validate(const ObserverConfig& config) {
 absl::Status Validate(const WeightConfig& config) {
   const ObserverKindTraits& kind = TraitsOf(config.observer.kind);
   if (!kind.computes_qparams) {
-    return InvalidArgument(kWhere, "observer finds no range", kind.name, "a MinMax observer");
+    return InvalidArgument("observer", "finds no range", kind.name, "a MinMax observer");
   }
   return Validate(config.observer);
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "core/error.h"
 #include "re2/re2.h"
@@ -11,6 +12,7 @@ namespace {
 
 // Bounds what a hostile pattern can cost; RE2 matches in linear time within it.
 constexpr int64_t kRegexMemory = int64_t{1} << 20;
+constexpr size_t kMaxExcerptBytes = 60;  // of a pattern, in messages
 
 RE2::Options RegexOptions() {
   RE2::Options options;
@@ -78,8 +80,8 @@ QConfigMapping& QConfigMapping::SetObjectType(const std::string& type, Value qco
 absl::Status QConfigMapping::SetModuleNameRegex(const std::string& pattern, Value qconfig) {
   const RE2 regex(pattern, RegexOptions());
   if (!regex.ok()) {
-    return InvalidArgument("module_name_regex", absl::StrCat("is not a regular expression: ", regex.error()), pattern,
-                           "RE2 syntax");
+    return InvalidArgument("", absl::StrCat("is not a regular expression: ", absl::Utf8SafeCEscape(regex.error())),
+                           absl::Utf8SafeCEscape(pattern.substr(0, kMaxExcerptBytes)), "RE2 syntax");
   }
   Set(module_name_regex_, pattern, std::move(qconfig));
   return absl::OkStatus();
