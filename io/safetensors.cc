@@ -295,6 +295,14 @@ const TensorInfo* SafetensorsReader::Find(absl::string_view name) const {
   return found != tensors_.end() && found->name == name ? &*found : nullptr;
 }
 
+SafetensorsReader SafetensorsReader::Select(absl::FunctionRef<bool(const TensorInfo& tensor)> keep) const {
+  SafetensorsReader selected = *this;
+  selected.tensors_.erase(std::remove_if(selected.tensors_.begin(), selected.tensors_.end(),
+                                         [&keep](const TensorInfo& tensor) { return !keep(tensor); }),
+                          selected.tensors_.end());
+  return selected;
+}
+
 absl::StatusOr<const TensorInfo*> SafetensorsReader::Require(absl::string_view name) const {
   const TensorInfo* tensor = Find(name);
   if (tensor == nullptr) return NotFound(Place(path_, name), "is missing");

@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -62,6 +63,8 @@ class SafetensorsReader {
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
   const TensorInfo* Find(absl::string_view name) const;  // null when absent
   absl::Span<const char> Bytes(const TensorInfo& tensor) const;
+  // The same file as if it held only the tensors that `keep` accepts.
+  SafetensorsReader Select(absl::FunctionRef<bool(const TensorInfo& tensor)> keep) const;
 
   // A 2-D tensor as float32. F32 that lies aligned to 4 bytes is adopted from the private mapping without a copy
   // (writing to it changes memory only, and is seen by other tables read from this reader under the same name); F16 and

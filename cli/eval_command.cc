@@ -1,0 +1,86 @@
+#include "cli/eval_command.h"
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "cli/data_reading.h"
+#include "cli/progress_bar.h"
+#include "cli/text_table.h"
+#include "core/status_macros.h"
+#include "io/json_reader.h"
+#include "model/model_directory.h"
+#include "train/evaluate.h"
+#include "train/loss.h"
+#include "train/metrics.h"
+
+namespace eqat::cli {
+namespace {
+
+struct Arguments {
+  std::string model, data;
+  train::LossKind loss = train::LossKind::kBinaryCrossEntropyWithLogits;
+  bool json = false;
+};
+
+std::string MetricsJson(const train::Metrics& metrics) {
+  io::Json json;
+  json["rows"] = metrics.rows;
+  json["loss"] = metrics.loss;
+  json["accuracy"] = metrics.accuracy;
+  json["auc"] = metrics.auc.has_value() ? io::Json(*metrics.auc) : io::Json(nullptr);
+  json["skipped_lines"] = metrics.skipped_lines;
+  return io::JsonText(json);
+}
+
+std::string MetricsTable(const train::Metrics& metrics) {
+  using Align = TextTable::Align;
+  TextTable table({{"rows", Align::kRight},
+                   {"loss", Align::kRight},
+                   {"accuracy", Align::kRight},
+                   {"AUC", Align::kRight},
+                   {"skipped lines", Align::kRight}});
+  table.AddRow(
+      {absl::StrCat(metrics.rows), absl::StrFormat("%.6f", metrics.loss), absl::StrFormat("%.6f", metrics.accuracy),
+       metrics.auc.has_value() ? absl::StrFormat("%.6f", *metrics.auc) : "-", absl::StrCat(metrics.skipped_lines)});
+  return table.ToString();
+}
+
+absl::StatusOr<std::string> Run(const Arguments& arguments, const CommonOptions& common) {
+  EQAT_ASSIGN_OR_RETURN(const model::Model model, model::LoadModel(arguments.model));
+  EQAT_ASSIGN_OR_RETURN(const train::Dataset data, ReadDataset(arguments.data, common));
+  ProgressBar bar("evaluating", "rows", ProgressBar::StyleFor(common.progress));
+  EQAT_ASSIGN_OR_RETURN(
+      const train::Metrics metrics,
+      train::Evaluate(model, data, arguments.loss, [&bar](int64_t done, int64_t total) { bar.Update(done, total); }));
+  return arguments.json ? MetricsJson(metrics) : MetricsTable(metrics);
+}
+
+}  // namespace
+
+Action DeclareEval(CLI::App& verb) {
+  static const std::map<std::string, train::LossKind> kLosses = {
+      {"bce_with_logits", train::LossKind::kBinaryCrossEntropyWithLogits},
+      {"cross_entropy", train::LossKind::kCrossEntropy}};
+  auto arguments = std::make_shared<Arguments>();
+  verb.add_option("MODEL", arguments->model, "Directory of a float, quantization-aware or quantized model")->required();
+  verb.add_option("--data", arguments->data, "JSON file that describes the data")->required();
+  verb.add_option("--loss", arguments->loss, "Loss to compute (default: bce_with_logits)")
+      ->transform(CLI::CheckedTransformer(kLosses))
+      ->type_name("bce_with_logits|cross_entropy");
+  verb.add_flag("--json", arguments->json, "Print one JSON object instead of a table");
+  verb.footer(
+      "Sends every row of the data through the model, in file order, and prints rows, mean loss, accuracy and the "
+      "area\n"
+      "under the ROC curve. Nothing in the model changes.\n"
+      "\n"
+      "Reads the model's two files, the data spec and the files it names; writes nothing.\n"
+      "Examples:\n"
+      "  eqat eval trained_model --data test.json\n"
+      "  eqat eval small_model --data test.json --json");
+  return [arguments](const CommonOptions& common) { return Run(*arguments, common); };
+}
+
+}  // namespace eqat::cli

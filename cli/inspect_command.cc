@@ -1,0 +1,56 @@
+#include "cli/inspect_command.h"
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "cli/model_description.h"
+#include "cli/tensor_file_description.h"
+#include "core/status_macros.h"
+#include "io/safetensors.h"
+#include "model/model_directory.h"
+
+namespace eqat::cli {
+namespace {
+
+struct Arguments {
+  std::string path;
+  bool json = false;
+};
+
+absl::StatusOr<std::string> Run(const Arguments& arguments) {
+  std::error_code error;
+  const std::filesystem::file_status status = std::filesystem::status(arguments.path, error);
+  // Whatever is no plain file is for the model loader, which also knows what an interrupted save leaves behind.
+  if (std::filesystem::is_regular_file(status)) {
+    EQAT_ASSIGN_OR_RETURN(const io::SafetensorsReader reader, io::SafetensorsReader::Open(arguments.path));
+    const TensorFileDescription description = Describe(reader);
+    return arguments.json ? ToJsonText(description) : ToText(description);
+  }
+  EQAT_ASSIGN_OR_RETURN(const model::Model model, model::LoadModel(arguments.path));
+  const ModelDescription description = Describe(model);
+  return arguments.json ? ToJsonText(description) : ToText(description);
+}
+
+}  // namespace
+
+Action DeclareInspect(CLI::App& verb) {
+  auto arguments = std::make_shared<Arguments>();
+  verb.add_option("PATH", arguments->path, "A model directory or a .safetensors file")->required();
+  verb.add_flag("--json", arguments->json, "Print one JSON object instead of a table");
+  verb.footer(
+      "Of a model: every module with type, shape, bits, bytes, padding row and qconfig, and for tables the least and "
+      "the\n"
+      "largest value, the mean Euclidean norm of the rows, and how many rows are constant (one value throughout; they\n"
+      "carry no information and quantize exactly) or hold NaN or infinity (they cannot be quantized). Of a tensor "
+      "file:\n"
+      "every tensor with dtype, shape, bytes, least and largest value.\n"
+      "\n"
+      "Reads PATH; writes nothing.\n"
+      "Examples:\n"
+      "  eqat inspect small_model\n"
+      "  eqat inspect batch.safetensors --json");
+  return [arguments](const CommonOptions&) { return Run(*arguments); };
+}
+
+}  // namespace eqat::cli

@@ -1,0 +1,24 @@
+#include "cli/convert_command.h"
+#include "cli/eval_command.h"
+#include "cli/inspect_command.h"
+#include "cli/prepare_command.h"
+#include "cli/program.h"
+#include "cli/ptq_command.h"
+#include "cli/run_command.h"
+#include "cli/to_float_command.h"
+#include "cli/train_command.h"
+
+int main(int argc, char** argv) {
+  using namespace eqat::cli;  // NOLINT: nothing but the table below
+  static constexpr Verb kVerbs[] = {
+      {"prepare", "Turn the tables of a float model into quantization-aware ones", DeclarePrepare},
+      {"train", "Train a float or a quantization-aware model", DeclareTrain},
+      {"eval", "Loss, accuracy and AUC of a model of any kind", DeclareEval},
+      {"convert", "Turn quantization-aware tables into packed codes", DeclareConvert},
+      {"ptq", "Quantize a trained float model in one step, for comparison", DeclarePtq},
+      {"to-float", "Turn quantization-aware tables back into float ones", DeclareToFloat},
+      {"run", "Send one batch through a model or one of its modules", DeclareRun},
+      {"inspect", "Show what a model directory or a tensor file holds", DeclareInspect},
+  };
+  return RunProgram(kVerbs, argc, argv);
+}

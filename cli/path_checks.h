@@ -1,0 +1,20 @@
+// Checks of the paths on one command line against each other, before anything is read or written.
+#ifndef EQAT_CLI_PATH_CHECKS_H_
+#define EQAT_CLI_PATH_CHECKS_H_
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+
+namespace eqat::cli {
+
+// Both exist and are one file or directory, whatever their names.
+bool IsSameFile(const std::string& a, const std::string& b);
+
+// InvalidArgument when `out`, given with `flag`, is the same file or directory as `in`.
+absl::Status CheckNotInput(absl::string_view flag, const std::string& out, const std::string& in);
+
+}  // namespace eqat::cli
+
+#endif  // EQAT_CLI_PATH_CHECKS_H_

@@ -1,0 +1,47 @@
+#include "cli/prepare_command.h"
+
+#include <memory>
+#include <string>
+
+#include "cli/change_report_text.h"
+#include "cli/path_checks.h"
+#include "configs/qconfig_json.h"
+#include "core/status_macros.h"
+#include "model/model_directory.h"
+#include "model/prepare_qat.h"
+
+namespace eqat::cli {
+namespace {
+
+struct Arguments {
+  std::string model, qconfig, out;
+};
+
+absl::StatusOr<std::string> Run(const Arguments& arguments) {
+  EQAT_RETURN_IF_ERROR(CheckNotInput("--out", arguments.out, arguments.model));
+  EQAT_ASSIGN_OR_RETURN(const quant::QConfigMapping mapping, configs::ReadQConfigMapping(arguments.qconfig));
+  EQAT_ASSIGN_OR_RETURN(model::Model model, model::LoadModel(arguments.model));
+  const absl::StatusOr<model::ChangeReport> report = model::PrepareQat(model, mapping);
+  if (!report.ok()) return AtQConfigFile(arguments.qconfig, report.status());
+  EQAT_RETURN_IF_ERROR(model::SaveModel(model, arguments.out));
+  return ChangeReportText(*report, "converted");
+}
+
+}  // namespace
+
+Action DeclarePrepare(CLI::App& verb) {
+  auto arguments = std::make_shared<Arguments>();
+  verb.add_option("MODEL", arguments->model, "Directory of a float model")->required();
+  verb.add_option("--qconfig", arguments->qconfig, "JSON file that says which module gets which recipe")->required();
+  verb.add_option("--out", arguments->out, "Directory to write")->required();
+  verb.footer(
+      "Every table that the file gives a qconfig becomes a qat module, which simulates its codes in training; the\n"
+      "others stay float. Prints what happened to each module and why; `converted` is the size after `eqat convert`.\n"
+      "\n"
+      "Reads MODEL/model.json, MODEL/model.safetensors and the qconfig file; writes the same two files to --out.\n"
+      "Examples:\n"
+      "  eqat prepare float_model --qconfig configs/embedding_bag_4bit.json --out qat_model");
+  return [arguments](const CommonOptions&) { return Run(*arguments); };
+}
+
+}  // namespace eqat::cli

@@ -1,0 +1,73 @@
+#include "cli/train_command.h"
+
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "cli/data_reading.h"
+#include "cli/interrupt.h"
+#include "cli/path_checks.h"
+#include "cli/progress_bar.h"
+#include "core/status_macros.h"
+#include "train/trainer.h"
+
+namespace eqat::cli {
+namespace {
+
+struct Arguments {
+  std::string model, data, config, out;
+  bool resume = false;
+};
+
+absl::StatusOr<std::string> Run(const Arguments& arguments, const CommonOptions& common) {
+  EQAT_RETURN_IF_ERROR(CheckNotInput("--out", arguments.out, arguments.model));
+  EQAT_ASSIGN_OR_RETURN(const train::TrainConfig config, train::ReadTrainConfig(arguments.config));
+  EQAT_ASSIGN_OR_RETURN(const train::Dataset data, ReadDataset(arguments.data, common));
+
+  const InterruptGuard interrupt;
+  ProgressBar bar("training", "steps", ProgressBar::StyleFor(common.progress));
+  train::TrainOptions options;
+  options.model_path = arguments.model;
+  options.out_path = arguments.out;
+  options.resume = arguments.resume;
+  options.seed = common.seed;
+  options.stop = [&interrupt] { return interrupt.interrupted(); };
+  options.progress = [&bar](const train::TrainProgress& progress) {
+    bar.Update(progress.step, progress.total_steps, absl::StrFormat("loss %.6f", progress.loss));
+  };
+  const absl::StatusOr<train::TrainResult> result = train::Train(options, config, data);
+  if (absl::IsCancelled(result.status())) {
+    return absl::CancelledError(absl::StrCat(std::string(result.status().message()), "; continue with --resume"));
+  }
+  EQAT_RETURN_IF_ERROR(result.status());
+  return absl::StrFormat("%d steps, loss %.6f, written to %s\n", result->steps, result->loss, arguments.out);
+}
+
+}  // namespace
+
+Action DeclareTrain(CLI::App& verb) {
+  auto arguments = std::make_shared<Arguments>();
+  verb.add_option("MODEL", arguments->model, "Directory of a float or a quantization-aware model")->required();
+  verb.add_option("--data", arguments->data, "JSON file that describes the data")->required();
+  verb.add_option("--config", arguments->config, "JSON file with epochs, batch size, optimizer and schedules")
+      ->required();
+  verb.add_option("--out", arguments->out, "Directory to write")->required();
+  verb.add_flag("--resume", arguments->resume, "Go on from the checkpoint in --out, if there is one");
+  verb.footer(
+      "Trains and writes the model with its training state to --out, now and then and at the end. The first ctrl-C "
+      "saves\n"
+      "a checkpoint and stops; a run stopped or killed at any moment and resumed ends in the same bytes as an "
+      "undisturbed\n"
+      "one. --seed replaces the seed of the config file.\n"
+      "\n"
+      "Reads the model's two files, the config, the data spec and the files it names; writes model.json,\n"
+      "model.safetensors, optimizer.safetensors, trainer.json and metrics.jsonl (one line per report) to --out.\n"
+      "Examples:\n"
+      "  eqat train qat_model --data data.json --config train.json --out trained_model\n"
+      "  eqat train qat_model --data data.json --config train.json --out trained_model --resume");
+  return [arguments](const CommonOptions& common) { return Run(*arguments, common); };
+}
+
+}  // namespace eqat::cli
