@@ -1,8 +1,8 @@
 // quantized::Embedding and quantized::EmbeddingBag: look-ups in packed codes, for serving. The options are those of the
 // module they were converted from, and the output is bit for bit what that module's evaluation gives.
 //
-// Immutable: const methods may run concurrently. No training code is linked. Follows the purpose of
-// torch.ao.nn.quantized.{Embedding, EmbeddingBag} without their losses (mode, padding, odd widths; docs/numerics.md).
+// Immutable: const methods may run concurrently. Follows the purpose of torch.ao.nn.quantized.{Embedding, EmbeddingBag}
+// without their losses (mode, padding, odd widths; docs/numerics.md).
 #ifndef EQAT_QUANTIZED_EMBEDDING_BAG_H_
 #define EQAT_QUANTIZED_EMBEDDING_BAG_H_
 
@@ -19,8 +19,8 @@ namespace eqat::quantized {
 
 class EmbeddingBag final : public EmbeddingLookup {
  public:
-  // The table's rows and cols must be the options' num_embeddings and embedding_dim. max_norm must be absent: conversion
-  // has applied it. On error `table` is unchanged.
+  // The table's rows and cols must be the options' num_embeddings and embedding_dim. max_norm must be absent:
+  // conversion has applied it. On error `table` is unchanged.
   static absl::StatusOr<EmbeddingBag> Create(quant::QuantizedTable&& table, nn::EmbeddingBagOptions options,
                                              std::string name = "");
   EmbeddingBag(EmbeddingBag&&) = default;
@@ -33,7 +33,8 @@ class EmbeddingBag final : public EmbeddingLookup {
   int64_t embedding_dim() const override { return options_.embedding_dim; }
   absl::StatusOr<int64_t> NumOutputs(const LookupInput& input) const override;
   absl::Status Lookup(const LookupInput& input, MutableTableView out) const override;
-  std::string ToString() const;  // "QuantizedEmbeddingBag(num_embeddings=10, embedding_dim=12, dtype=quint8, ..."
+  // "QuantizedEmbeddingBag(num_embeddings=10, embedding_dim=12, dtype=quint8, qscheme=..., mode=mean, padding_idx=0)"
+  std::string ToString() const;
 
  private:
   EmbeddingBag(quant::QuantizedTable&& table, nn::EmbeddingBagOptions options, std::string name);
