@@ -97,7 +97,7 @@ class NaiveFakeQuantize {
   Matrix Quantize(const Matrix& table, std::vector<uint8_t>* mask = nullptr) const {
     Matrix result = table;
     if (mask != nullptr) mask->assign(table.values.size(), 1);
-    if (!fake_quant_enabled) return result;
+    if (!fake_quant_enabled || table.values.empty()) return result;
     for (int64_t r = 0; r < table.rows; ++r) {
       const float inverse = 1.0f / scale_[r];
       for (int64_t c = 0; c < table.cols; ++c) {
@@ -221,7 +221,7 @@ inline Batch RandomBatch(int64_t num_embeddings, const nn::EmbeddingBagOptions& 
   const bool rectangle = rng.Below(draw++, 3) == 0;
   const int64_t bags = 1 + static_cast<int64_t>(rng.Below(draw++, 6));
   if (rectangle) {
-    batch.shape = {bags, 1 + static_cast<int64_t>(rng.Below(draw++, 5))};
+    batch.shape = {bags, static_cast<int64_t>(rng.Below(draw++, 6))};
     batch.indices.resize(batch.shape[0] * batch.shape[1]);
   } else {
     batch.offsets.emplace();
