@@ -10,7 +10,9 @@
 #include "cli/progress_bar.h"
 #include "cli/text_table.h"
 #include "core/status_macros.h"
+#include "core/tensor.h"
 #include "io/json_reader.h"
+#include "io/safetensors.h"
 #include "model/model_directory.h"
 #include "train/evaluate.h"
 #include "train/loss.h"
@@ -20,10 +22,17 @@ namespace eqat::cli {
 namespace {
 
 struct Arguments {
-  std::string model, data;
-  train::LossKind loss = train::LossKind::kBinaryCrossEntropyWithLogits;
+  std::string model, data, predictions;
+  std::string loss = "bce_with_logits";
   bool json = false;
 };
+
+const std::map<std::string, train::LossKind>& Losses() {
+  static const auto* const losses =
+      new std::map<std::string, train::LossKind>{{"bce_with_logits", train::LossKind::kBinaryCrossEntropyWithLogits},
+                                                 {"cross_entropy", train::LossKind::kCrossEntropy}};
+  return *losses;
+}
 
 std::string MetricsJson(const train::Metrics& metrics) {
   io::Json json;
@@ -48,35 +57,44 @@ std::string MetricsTable(const train::Metrics& metrics) {
   return table.ToString();
 }
 
+absl::Status WritePredictions(const model::Model& model, const train::Dataset& data, const std::string& path) {
+  EQAT_ASSIGN_OR_RETURN(const Tensor predictions, train::Predict(model, data));
+  return io::WriteSafetensors(path,
+                              {{.name = "predictions",
+                                .dtype = io::TensorDtype::kF32,
+                                .shape = predictions.shape,
+                                .bytes = io::AsBytes(absl::MakeConstSpan(predictions.values))}},
+                              /*metadata=*/{});
+}
+
 absl::StatusOr<std::string> Run(const Arguments& arguments, const CommonOptions& common) {
   EQAT_ASSIGN_OR_RETURN(const model::Model model, model::LoadModel(arguments.model));
   EQAT_ASSIGN_OR_RETURN(const train::Dataset data, ReadDataset(arguments.data, common));
   ProgressBar bar("evaluating", "rows", ProgressBar::StyleFor(common.progress));
-  EQAT_ASSIGN_OR_RETURN(
-      const train::Metrics metrics,
-      train::Evaluate(model, data, arguments.loss, [&bar](int64_t done, int64_t total) { bar.Update(done, total); }));
+  EQAT_ASSIGN_OR_RETURN(const train::Metrics metrics,
+                        train::Evaluate(model, data, Losses().at(arguments.loss),
+                                        [&bar](int64_t done, int64_t total) { bar.Update(done, total); }));
+  if (!arguments.predictions.empty()) EQAT_RETURN_IF_ERROR(WritePredictions(model, data, arguments.predictions));
   return arguments.json ? MetricsJson(metrics) : MetricsTable(metrics);
 }
 
 }  // namespace
 
 Action DeclareEval(CLI::App& verb) {
-  static const std::map<std::string, train::LossKind> kLosses = {
-      {"bce_with_logits", train::LossKind::kBinaryCrossEntropyWithLogits},
-      {"cross_entropy", train::LossKind::kCrossEntropy}};
   auto arguments = std::make_shared<Arguments>();
   verb.add_option("MODEL", arguments->model, "Directory of a float, quantization-aware or quantized model")->required();
   verb.add_option("--data", arguments->data, "JSON file that describes the data")->required();
   verb.add_option("--loss", arguments->loss, "Loss to compute (default: bce_with_logits)")
-      ->transform(CLI::CheckedTransformer(kLosses))
-      ->type_name("bce_with_logits|cross_entropy");
+      ->check(CLI::IsMember(Losses()));
+  verb.add_option("--predictions", arguments->predictions,
+                  "Also write the model's outputs (logits), row by row, to this safetensors file");
   verb.add_flag("--json", arguments->json, "Print one JSON object instead of a table");
   verb.footer(
       "Sends every row of the data through the model, in file order, and prints rows, mean loss, accuracy and the "
       "area\n"
       "under the ROC curve. Nothing in the model changes.\n"
       "\n"
-      "Reads the model's two files, the data spec and the files it names; writes nothing.\n"
+      "Reads the model's two files, the data spec and the files it names; writes nothing but what --predictions asks.\n"
       "Examples:\n"
       "  eqat eval trained_model --data test.json\n"
       "  eqat eval small_model --data test.json --json");

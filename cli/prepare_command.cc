@@ -40,7 +40,7 @@ Action DeclarePrepare(CLI::App& verb) {
       "\n"
       "Reads MODEL/model.json, MODEL/model.safetensors and the qconfig file; writes the same two files to --out.\n"
       "Examples:\n"
-      "  eqat prepare float_model --qconfig configs/embedding_bag_4bit.json --out qat_model");
+      "  eqat prepare float_model --qconfig configs/embedding_4bit.json --out qat_model");
   return [arguments](const CommonOptions&) { return Run(*arguments); };
 }
 

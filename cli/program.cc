@@ -67,7 +67,7 @@ void Declare(absl::Span<const Verb> verbs, ParsedProgram& program) {
   app.get_formatter()->column_width(34);
   app.footer(
       "A model is a directory with model.json and model.safetensors. The usual way:\n"
-      "  eqat prepare MODEL --qconfig configs/embedding_bag_4bit.json --out QAT\n"
+      "  eqat prepare MODEL --qconfig configs/embedding_4bit.json --out QAT\n"
       "  eqat train QAT --data data.json --config train.json --out TRAINED\n"
       "  eqat convert TRAINED --out SMALL\n"
       "  eqat eval SMALL --data test.json\n"
@@ -77,7 +77,7 @@ void Declare(absl::Span<const Verb> verbs, ParsedProgram& program) {
     Action action = verb.declare(*sub);
     sub->add_option("--threads", program.threads, "Number of threads (default: all cores)")
         ->check(CLI::Range(1, kMaxThreads));
-    sub->add_option("--seed", program.common.seed, "Seed of everything random");
+    sub->add_option("--seed", program.common.seed, "Seed of everything random")->check(CLI::NonNegativeNumber);
     sub->add_flag("--progress", program.common.progress, "Show progress even if standard error is no terminal");
     program.actions.emplace_back(sub, std::move(action));
   }
@@ -89,7 +89,7 @@ int ParseAndRun(absl::Span<const Verb> verbs, int argc, const char* const* argv)
   if (argc < 2) return FailOnCommandLine("a verb is missing", "", absl::StrCat("one of ", VerbNames(verbs)));
   const absl::string_view first = argv[1];
   const bool is_verb = std::any_of(verbs.begin(), verbs.end(), [&](const Verb& verb) { return first == verb.name; });
-  if (!is_verb && (first.empty() || first[0] != '-')) {
+  if (!is_verb && first != "-h" && first != "--help" && first != "--version") {
     return FailOnCommandLine("no such verb", first, absl::StrCat("one of ", VerbNames(verbs)));
   }
   try {

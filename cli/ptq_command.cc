@@ -40,7 +40,7 @@ Action DeclarePtq(CLI::App& verb) {
       "\n"
       "Reads MODEL/model.json, MODEL/model.safetensors and the qconfig file; writes the same two files to --out.\n"
       "Examples:\n"
-      "  eqat ptq float_model --qconfig configs/embedding_bag_4bit.json --out ptq_model\n"
+      "  eqat ptq float_model --qconfig configs/embedding_4bit.json --out ptq_model\n"
       "  eqat eval ptq_model --data test.json");
   return [arguments](const CommonOptions&) { return Run(*arguments); };
 }
