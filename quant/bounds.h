@@ -33,12 +33,15 @@ inline std::optional<Bounds> BoundsOf(absl::Span<const float> values) {
   return bounds;
 }
 
-// Whether these parameters can quantize: false when the range they were chosen from overflowed float32.
-inline bool IsUsable(const QParams& qparams) {
-  return std::isfinite(qparams.scale) && std::isfinite(qparams.zero_point);
+// The parameters for `bounds`; nullopt when they or their range overflowed float32, which no scale can follow.
+inline std::optional<QParams> UsableQParams(Bounds bounds, const QParamsRule& rule) {
+  if (!std::isfinite(bounds.min_val) || !std::isfinite(bounds.max_val)) return std::nullopt;
+  const QParams qparams = ChooseQParams(bounds.min_val, bounds.max_val, rule);
+  if (!std::isfinite(qparams.scale) || !std::isfinite(qparams.zero_point)) return std::nullopt;
+  return qparams;
 }
 
-// InvalidArgument for bounds whose parameters are not usable.
+// InvalidArgument for bounds without UsableQParams.
 inline absl::Status RangeError(absl::string_view where, Bounds bounds) {
   return InvalidArgument(where, "range of values overflows float32",
                          absl::StrCat(bounds.min_val, " to ", bounds.max_val));

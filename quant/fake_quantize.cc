@@ -68,7 +68,6 @@ struct FakeQuantize::Impl {
   }
 
   bool row_wise() const { return row_observer != nullptr; }
-  QParams Choose(const Bounds& bounds) const { return ChooseQParams(bounds.min_val, bounds.max_val, rule); }
   void Store(std::vector<QParams> qparams) {
     stored = std::move(qparams);
     source = QParamsSource::kStored;
@@ -137,10 +136,8 @@ std::optional<QParams> FakeQuantize::Impl::RowQParams(int64_t row, absl::Span<co
   }
   const std::optional<Bounds> observed = row_observer->BoundsAfter(row, present, values);
   if (!observed.has_value()) return std::nullopt;
-  const QParams qparams = Choose(*observed);
-  if (!IsUsable(qparams)) return std::nullopt;
   if (bounds != nullptr) *bounds = *observed;
-  return qparams;
+  return UsableQParams(*observed, rule);
 }
 
 absl::Status FakeQuantize::Impl::RowError(int64_t row, absl::Span<const float> present,
@@ -267,7 +264,7 @@ absl::StatusOr<std::vector<Bounds>> FakeQuantize::Impl::AllBounds(const TableVie
   };
   const int64_t bad = FirstFailure(channels, table == nullptr ? 1 : table->cols, [&](int64_t row) {
     const std::optional<Bounds> found = row_observer->BoundsNow(row, present_of(row));
-    if (!found.has_value() || (must_be_usable && !IsUsable(Choose(*found)))) return false;
+    if (!found.has_value() || (must_be_usable && !UsableQParams(*found, rule).has_value())) return false;
     bounds[row] = *found;
     return true;
   });
@@ -281,7 +278,8 @@ absl::StatusOr<std::vector<Bounds>> FakeQuantize::Impl::AllBounds(const TableVie
 std::vector<QParams> FakeQuantize::Impl::AllQParams(absl::Span<const Bounds> bounds) const {
   if (source != QParamsSource::kBounds) return stored;
   std::vector<QParams> qparams(bounds.size());
-  std::transform(bounds.begin(), bounds.end(), qparams.begin(), [this](const Bounds& row) { return Choose(row); });
+  std::transform(bounds.begin(), bounds.end(), qparams.begin(),
+                 [this](const Bounds& row) { return ChooseQParams(row.min_val, row.max_val, rule); });
   return qparams;
 }
 

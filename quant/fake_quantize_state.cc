@@ -59,9 +59,6 @@ absl::Status CheckBounds(const FakeQuantizeState& state, const QParamsRule& rule
 }  // namespace
 
 absl::Status CheckState(const FakeQuantizeState& state, const QParamsRule& rule, int64_t channels) {
-  if (!std::isfinite(state.eps) || state.eps <= 0.0f) {
-    return InvalidArgument("eps", "is out of range", absl::StrCat(state.eps), "finite and above 0");
-  }
   EQAT_RETURN_IF_ERROR(CheckQParams(state, rule, channels));
   return CheckBounds(state, rule, channels);
 }

@@ -10,7 +10,7 @@
 
 namespace eqat::quant {
 
-// As FakeQuantize::SetState promises.
+// As FakeQuantize::SetState promises, apart from eps (Validate knows its range).
 absl::Status CheckState(const FakeQuantizeState& state, const QParamsRule& rule, int64_t channels);
 
 // Whether the state holds bounds, and whether its scale and zero point were ever set for `channels` channels.

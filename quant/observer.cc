@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -99,8 +100,10 @@ absl::StatusOr<std::vector<QParams>> Observer::CalculateQParams() const {
   if (!observed()) return std::vector<QParams>(1);
   std::vector<QParams> qparams;
   for (size_t i = 0; i < min_val_.size(); ++i) {
-    qparams.push_back(ChooseQParams(min_val_[i], max_val_[i], rule_));
-    if (!IsUsable(qparams.back())) return RangeError(absl::StrCat("channel ", i), {min_val_[i], max_val_[i]});
+    const Bounds bounds = {min_val_[i], max_val_[i]};
+    const std::optional<QParams> usable = UsableQParams(bounds, rule_);
+    if (!usable.has_value()) return RangeError(absl::StrCat("channel ", i), bounds);
+    qparams.push_back(*usable);
   }
   return qparams;
 }

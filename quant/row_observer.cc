@@ -209,9 +209,7 @@ std::unique_ptr<RowObserver> RowObserver::Create(const ObserverConfig& config, c
 
 std::optional<Bounds> RowObserver::UsableBoundsNow(int64_t row, TableView table) const {
   const std::optional<Bounds> bounds = BoundsNow(row, absl::MakeConstSpan(table.Row(row), table.cols));
-  if (!bounds.has_value() || !IsUsable(ChooseQParams(bounds->min_val, bounds->max_val, qparams_rule_))) {
-    return std::nullopt;
-  }
+  if (!bounds.has_value() || !UsableQParams(*bounds, qparams_rule_).has_value()) return std::nullopt;
   return bounds;
 }
 

@@ -34,6 +34,22 @@ HWY_INLINE V FusedMulAdd(D d, V a, V b, V c) {
 #endif
 }
 
+// Rounded to float, overflow to infinity. Highway's targets without vectors would saturate instead.
+template <class DD, class DF = hn::Rebind<float, DD>>
+HWY_INLINE hn::Vec<DF> RoundedToFloat(DD dd, hn::Vec<DD> v) {
+  const DF df;
+#if HWY_TARGET == HWY_SCALAR || HWY_TARGET == HWY_EMU128
+  HWY_ALIGN double wide[kMaxDoubles];
+  HWY_ALIGN float narrow[kMaxDoubles];
+  hn::Store(v, dd, wide);
+  for (size_t i = 0; i < hn::Lanes(dd); ++i) narrow[i] = static_cast<float>(wide[i]);
+  return hn::Load(df, narrow);
+#else
+  (void)dd;
+  return hn::DemoteTo(df, v);
+#endif
+}
+
 // The sign of a zero bound is that of the first zero, as in a sequential search; lanes would make it depend on the
 // target.
 HWY_INLINE float WithSignOfFirstZero(const float* x, size_t n, float bound) {
@@ -114,7 +130,7 @@ class Quantizer {
   HWY_INLINE hn::Vec<DF> Dequantized(hn::Vec<DI> code) const {
     const DD dd;
     const auto offset = hn::Sub(hn::PromoteTo(dd, code), hn::Set(dd, static_cast<double>(params_.zero_point)));
-    return hn::DemoteTo(DF(), hn::Mul(offset, hn::Set(dd, static_cast<double>(params_.scale))));
+    return RoundedToFloat(dd, hn::Mul(offset, hn::Set(dd, static_cast<double>(params_.scale))));
   }
 
   AffineParams params_;
