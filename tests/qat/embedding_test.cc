@@ -380,6 +380,31 @@ TYPED_TEST(QatModule, FakeQuantizationDisabledIsTheFloatModule) {
   EQAT_EXPECT_OK(module.Convert());
 }
 
+TYPED_TEST(QatModule, WithEverythingOffOnlyNotFiniteRowsAreErrors) {
+  for (const std::optional<double> max_norm : {std::optional<double>(), std::optional<double>(2.0)}) {
+    typename TestFixture::Options options = this->DefaultOptions();
+    options.max_norm = max_norm;
+    Matrix weight = RandomMatrix(4, 3, 1);
+    weight.Row(2)[1] = kNan;
+    auto module = MakeQat<TypeParam>(weight, options, RowObserver());
+    module.DisableFakeQuant();
+    EQAT_ASSERT_OK(module.DisableObserver());  // and it has never run
+    testing::NaiveRenorm(options, {0, 3}, weight);
+    const Batch good = this->Rows({0, 3});
+    const Batch bad = this->Rows({0, 1, 2});
+    const std::vector<uint32_t> expected = BitsOf(NaiveLookup(weight, module.options(), good).values);
+    const auto names_the_row =
+        StatusIs(absl::StatusCode::kInvalidArgument, AllOf(HasSubstr("item"), HasSubstr("row 2")));
+    EXPECT_THAT(LookupOf(module, bad), names_the_row);
+    EXPECT_THAT(ForwardEvaluationOf(module, bad), names_the_row);
+    EXPECT_THAT(ForwardOf(module, bad), names_the_row);
+    EXPECT_EQ(BitsOf(LookupOf(module, good)->values), expected);
+    EXPECT_EQ(BitsOf(ForwardEvaluationOf(module, good)->values), expected);
+    EXPECT_EQ(BitsOf(ForwardOf(module, good)->values), expected);
+    EXPECT_THAT(module.FakeQuantState()->min_val, IsEmpty());
+  }
+}
+
 TYPED_TEST(QatModule, BackwardIsTheFloatGradientWhileNothingIsClamped) {
   typename TestFixture::Options options = this->DefaultOptions();
   options.padding_idx = 2;
