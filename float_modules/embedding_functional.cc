@@ -166,7 +166,7 @@ SparseGrad TableGradient(const LookupContext& context, TableView grad_output, Po
       mode == PoolMode::kMean ? MeanFactors(context.bags, padding_idx) : std::vector<float>();
   const absl::Span<const float> weights = context.bags.per_sample_weights();
 
-  const auto add_position = [&](int64_t position, float row_factor, float* sum) {
+  const auto add_position = [&](int64_t position, std::optional<float> row_factor, float* sum) {
     const int64_t bag = bag_of[position];
     const float* const g = grad_output.Row(bag);
     if (mode == PoolMode::kMax) {
@@ -179,7 +179,11 @@ SparseGrad TableGradient(const LookupContext& context, TableView grad_output, Po
     float factor = 1;
     if (mode == PoolMode::kMean) factor = mean_factors[bag];
     if (!weights.empty()) factor = weights[position];
-    for (int64_t c = 0; c < cols; ++c) sum[c] += g[c] * factor * row_factor;
+    if (row_factor.has_value()) {
+      for (int64_t c = 0; c < cols; ++c) sum[c] = std::fma(g[c] * factor, *row_factor, sum[c]);
+    } else {
+      for (int64_t c = 0; c < cols; ++c) sum[c] += g[c] * factor;
+    }
   };
 
   SparseGrad grad;
@@ -191,8 +195,8 @@ SparseGrad TableGradient(const LookupContext& context, TableView grad_output, Po
     for (int64_t i = begin; i < end; ++i) {
       const int64_t slot = i + (padding_slot >= 0 && i >= padding_slot ? 1 : 0);
       const absl::Span<const int64_t> positions = distinct.PositionsOf(slot);
-      const float row_factor =
-          scale_grad_by_freq ? static_cast<float>(1.0 / static_cast<double>(positions.size())) : 1.0f;
+      std::optional<float> row_factor;
+      if (scale_grad_by_freq) row_factor = static_cast<float>(1.0 / static_cast<double>(positions.size()));
       float* const sum = grad.values.data() + i * cols;
       for (const int64_t position : positions) add_position(position, row_factor, sum);
       if (context.mask.empty()) continue;

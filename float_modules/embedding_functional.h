@@ -61,12 +61,12 @@ struct LookupContext {
   std::vector<uint8_t> mask;  // QAT: straight-through mask [distinct.size(), dim]; empty: all 1
 };
 
-// Gradient of the table from grad_output [num_bags, dim]. Per position k of bag b, in position order, each product and
-// each sum rounded:
+// Gradient of the table from grad_output [num_bags, dim]. Per position k of bag b, in position order, the term
 //   sum   g_b * w_k      mean  g_b * f32(1 / m_b), m_b rows counted      max  g_b where position k was the maximum
-// times f32(1 / count(row)) with scale_grad_by_freq; count includes every occurrence in the batch. Positions at
-// padding_idx contribute nothing. The result is listed for every distinct row except padding, multiplied by
-// context.mask (so that NaN and infinity stay visible, as in torch).
+// is added, product and sum each rounded; with scale_grad_by_freq fma(term, f32(1 / count(row)), sum), rounded once as
+// torch's Embedding does it, where count includes every occurrence in the batch. Positions at padding_idx contribute
+// nothing. The result is listed for every distinct row except padding, multiplied by context.mask (so that NaN and
+// infinity stay visible, as in torch).
 SparseGrad TableGradient(const LookupContext& context, TableView grad_output, PoolMode mode,
                          std::optional<int64_t> padding_idx, bool scale_grad_by_freq);
 
