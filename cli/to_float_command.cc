@@ -15,28 +15,31 @@ namespace {
 
 struct Arguments {
   std::string model, out;
-  model::SaveOptions save;
+  std::string dtype = "f32";
 };
+
+const std::map<std::string, io::TensorDtype>& Dtypes() {
+  static const auto* const dtypes = new std::map<std::string, io::TensorDtype>{
+      {"f32", io::TensorDtype::kF32}, {"f16", io::TensorDtype::kF16}, {"bf16", io::TensorDtype::kBF16}};
+  return *dtypes;
+}
 
 absl::StatusOr<std::string> Run(const Arguments& arguments) {
   EQAT_RETURN_IF_ERROR(CheckNotInput("--out", arguments.out, arguments.model));
   EQAT_ASSIGN_OR_RETURN(model::Model model, model::LoadModel(arguments.model));
   EQAT_ASSIGN_OR_RETURN(const model::ChangeReport report, model::ToFloat(model));
-  EQAT_RETURN_IF_ERROR(model::SaveModel(model, arguments.out, arguments.save));
+  EQAT_RETURN_IF_ERROR(model::SaveModel(model, arguments.out, {.weight_dtype = Dtypes().at(arguments.dtype)}));
   return ChangeReportText(report, "after");
 }
 
 }  // namespace
 
 Action DeclareToFloat(CLI::App& verb) {
-  static const std::map<std::string, io::TensorDtype> kDtypes = {
-      {"f32", io::TensorDtype::kF32}, {"f16", io::TensorDtype::kF16}, {"bf16", io::TensorDtype::kBF16}};
   auto arguments = std::make_shared<Arguments>();
   verb.add_option("QAT_DIR", arguments->model, "Directory of a quantization-aware model")->required();
   verb.add_option("--out", arguments->out, "Directory to write")->required();
-  verb.add_option("--dtype", arguments->save.weight_dtype, "Number format of the tables written (default: f32)")
-      ->transform(CLI::CheckedTransformer(kDtypes))
-      ->type_name("f32|f16|bf16");
+  verb.add_option("--dtype", arguments->dtype, "Number format of the tables written (default: f32)")
+      ->check(CLI::IsMember(Dtypes()));
   verb.footer(
       "Every qat table becomes a float table with the weight as it was trained, not rounded to codes.\n"
       "\n"
