@@ -407,6 +407,29 @@ TEST_P(BadRowTest, DisturbsNothingElseAndHealsWhenRepaired) {
   }
 }
 
+// Repaired once, the row's bounds as of the last forward are those of the repaired content, however it changes later;
+// also when all rows were announced while it was bad.
+TEST_P(BadRowTest, RepairedContentIsRecordedBeforeTheNextWrite) {
+  for (const bool announce_all : {false, true}) {
+    Table table = MakeTable(5);
+    const Table repaired = *table.Clone();
+    table.Row(4)[1] = kNaN;
+    EQAT_ASSERT_OK_AND_ASSIGN(FakeQuantize fake_quantize, FakeQuantize::Create(Config(GetParam())));
+    Model model(Config(GetParam()));
+    const TableView view = table.view();
+    std::vector<float> y(kCols);
+    EQAT_ASSERT_OK(fake_quantize.ForwardRows(view, {9}, MutableTableView(y.data(), 1, kCols), nullptr));
+    model.Forward(repaired.view());
+    if (announce_all) fake_quantize.WillModifyAllRows(view);
+    fake_quantize.WillModifyRows(view, {4});
+    table.Row(4)[1] = repaired.Row(4)[1];
+    fake_quantize.WillModifyRows(view, {4});
+    table.Row(4)[1] = 50.0f;
+    EQAT_ASSERT_OK_AND_ASSIGN(const FakeQuantizeState state, fake_quantize.State(&view));
+    ExpectSameState(state, model.State());
+  }
+}
+
 // A row that was fine at the last forward keeps those bounds, whatever is written to it later.
 TEST_P(BadRowTest, LaterBadContentLeavesTheRecordedBounds) {
   Table table = MakeTable(3);
