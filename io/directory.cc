@@ -105,6 +105,21 @@ bool IsWorkingDirectory(const struct stat& directory) {
   return stat(".", &current) == 0 && current.st_dev == directory.st_dev && current.st_ino == directory.st_ino;
 }
 
+// What changes when another directory takes the name. The time is of the rename, should the inode be used again.
+struct Identity {
+  dev_t device = 0;
+  ino_t inode = 0;
+  int64_t seconds = 0;
+  int64_t nanoseconds = 0;
+  bool operator==(const Identity&) const = default;
+};
+
+Identity IdentityOf(const std::string& path) {
+  struct stat status;
+  if (stat(path.c_str(), &status) != 0) return {};
+  return {status.st_dev, status.st_ino, status.st_ctim.tv_sec, status.st_ctim.tv_nsec};
+}
+
 }  // namespace
 
 AtomicDirectoryWriter::AtomicDirectoryWriter(std::string path, std::string temporary, Names allowed_names)
@@ -173,6 +188,18 @@ absl::StatusOr<std::string> OpenDirectory(const std::string& path) {
     if (stat(old_path.c_str(), &status) == 0 && S_ISDIR(status.st_mode)) return old_path;
   }
   return SystemError(path, "cannot open directory", error_number);
+}
+
+absl::Status ReadDirectory(const std::string& path,
+                           absl::FunctionRef<absl::Status(const std::string& directory)> read) {
+  constexpr int kAttempts = 100;
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    EQAT_ASSIGN_OR_RETURN(const std::string directory, OpenDirectory(path));
+    const Identity before = IdentityOf(directory);
+    const absl::Status status = read(directory);
+    if (IdentityOf(directory) == before) return status;
+  }
+  return FailedPrecondition(path, "is replaced again and again while it is read");
 }
 
 }  // namespace eqat::io

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -90,6 +91,10 @@ class AtomicDirectoryWriter {
 // The directory to read for `path`: `path` itself, or what an interrupted replacement left beside it. NotFound names
 // it.
 absl::StatusOr<std::string> OpenDirectory(const std::string& path);
+
+// Reads several files of a directory as one: calls `read` with what OpenDirectory gives, and calls it again if the
+// directory was replaced meanwhile, so that the files of the last call belong together. Returns that call's status.
+absl::Status ReadDirectory(const std::string& path, absl::FunctionRef<absl::Status(const std::string& directory)> read);
 
 }  // namespace eqat::io
 

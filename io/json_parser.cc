@@ -22,6 +22,15 @@ std::string Reason(absl::string_view message) {
 
 }  // namespace
 
+absl::Status SyntaxError(absl::string_view text, absl::string_view file, size_t offset, absl::string_view reason,
+                         const std::string& token) {
+  const absl::string_view before = text.substr(0, offset);
+  const int64_t line = 1 + std::count(before.begin(), before.end(), '\n');
+  const size_t line_start = before.rfind('\n') + 1;  // npos + 1 is 0
+  const std::string where = absl::StrCat(file, ": line ", line, ", column ", before.size() - line_start + 1);
+  return InvalidArgument(where, absl::StrCat("is not valid JSON: ", reason), token.empty() ? "" : JsonExcerpt(token));
+}
+
 std::string PointerJoin(absl::string_view pointer, absl::string_view key) {
   return absl::StrCat(pointer, "/", absl::StrReplaceAll(key, {{"~", "~0"}, {"/", "~1"}}));
 }
@@ -81,12 +90,7 @@ std::string DocumentBuilder::Pointer() const {
 
 bool DocumentBuilder::parse_error(std::size_t position, const std::string& last_token, const Json::exception& error) {
   // `position` counts bytes read, so the last of them is where the error was seen.
-  const absl::string_view before = text_.substr(0, std::min(text_.size(), position == 0 ? 0 : position - 1));
-  const int64_t line = 1 + std::count(before.begin(), before.end(), '\n');
-  const size_t line_start = before.rfind('\n') + 1;  // npos + 1 is 0
-  const std::string where = absl::StrCat(file_, ": line ", line, ", column ", before.size() - line_start + 1);
-  status_ = InvalidArgument(where, absl::StrCat("is not valid JSON: ", Reason(error.what())),
-                            last_token.empty() ? "" : JsonExcerpt(last_token));
+  status_ = SyntaxError(text_, file_, position == 0 ? 0 : position - 1, Reason(error.what()), last_token);
   return false;
 }
 

@@ -58,6 +58,10 @@ class DocumentBuilder : public nlohmann::json_sax<Json> {
   absl::Status status_;
 };
 
+// `file: line L, column C: is not valid JSON: reason (got token)` for the place `offset` bytes into `text`.
+absl::Status SyntaxError(absl::string_view text, absl::string_view file, size_t offset, absl::string_view reason,
+                         const std::string& token);
+
 // One more segment of a JSON pointer, "~" and "/" escaped.
 std::string PointerJoin(absl::string_view pointer, absl::string_view key);
 

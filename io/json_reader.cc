@@ -75,6 +75,9 @@ absl::Status JsonError(absl::string_view file, absl::string_view pointer, absl::
 }
 
 absl::StatusOr<Json> ParseJson(absl::string_view text, absl::string_view file) {
+  // nlohmann's lexer takes a NUL for the end of the text and would not look at what follows.
+  const size_t nul = text.find('\0');
+  if (nul != absl::string_view::npos) return SyntaxError(text, file, nul, "NUL byte", "");
   DocumentBuilder builder(text, file);
   if (!Json::sax_parse(text.begin(), text.end(), &builder)) return builder.status();
   return builder.TakeDocument();
