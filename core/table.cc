@@ -1,13 +1,8 @@
 #include "core/table.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
-#include <cstddef>
-#include <cstdlib>
 #include <cstring>
 #include <optional>
-#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -15,30 +10,12 @@
 #include "core/error.h"
 #include "core/parallel_for.h"
 #include "core/status_macros.h"
+#include "core/zeroed_memory.h"
 
 namespace eqat {
 namespace {
 
-constexpr size_t kCacheLineBytes = 64;
-// From this size on memory is mapped: it comes zeroed, costs nothing until it is touched, and can be huge pages, which
-// save most of the page walks of random row accesses.
-constexpr size_t kMappedBytes = size_t{2} << 20;
 constexpr int64_t kCopyBlockBytes = int64_t{1} << 20;
-
-std::shared_ptr<void> MapZeroed(size_t bytes) {
-  void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) return nullptr;
-  madvise(memory, bytes, MADV_HUGEPAGE);  // a hint: without huge pages everything still works
-  return std::shared_ptr<void>(memory, [bytes](void* mapped) { munmap(mapped, bytes); });
-}
-
-std::shared_ptr<void> AllocateZeroed(size_t bytes) {
-  const size_t padded_bytes = (bytes + kCacheLineBytes - 1) / kCacheLineBytes * kCacheLineBytes;
-  void* memory = std::aligned_alloc(kCacheLineBytes, padded_bytes);
-  if (memory == nullptr) return nullptr;
-  std::memset(memory, 0, padded_bytes);
-  return std::shared_ptr<void>(memory, std::free);
-}
 
 std::optional<int64_t> TableBytes(int64_t rows, int64_t cols) {
   const std::optional<int64_t> elements = CheckedMul(rows, cols);
@@ -70,10 +47,9 @@ absl::StatusOr<Table> Table::Zeros(int64_t rows, int64_t cols) {
   if (!bytes) return ResourceExhausted("table", "size does not fit into 64 bits", shape_text());
   if (*bytes == 0) return Adopt(nullptr, rows, cols, nullptr);
 
-  const size_t size = static_cast<size_t>(*bytes);
-  std::shared_ptr<void> memory = size >= kMappedBytes ? MapZeroed(size) : AllocateZeroed(size);
+  std::shared_ptr<void> memory = AllocateZeroed(*bytes);
   if (memory == nullptr) {
-    return ResourceExhausted("table", "memory is not to be had", absl::StrCat(shape_text(), ", ", size, " bytes"));
+    return ResourceExhausted("table", "memory is not to be had", absl::StrCat(shape_text(), ", ", *bytes, " bytes"));
   }
   float* const data = static_cast<float*>(memory.get());
   return Adopt(data, rows, cols, std::move(memory));
