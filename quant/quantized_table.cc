@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <mutex>
-#include <new>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -11,6 +10,7 @@
 #include "core/error.h"
 #include "core/parallel_for.h"
 #include "core/status_macros.h"
+#include "core/zeroed_memory.h"
 #include "quant/kernels/fake_quantize_kernels.h"
 #include "quant/kernels/pack_kernels.h"
 #include "quant/row_scan.h"
@@ -19,6 +19,7 @@ namespace eqat::quant {
 namespace {
 
 constexpr int64_t kPrefetchRows = 16;
+constexpr int64_t kCacheLineBytes = 64;
 constexpr int64_t kCodesPerPiece = 256;  // a multiple of 8: every piece starts on a whole byte
 
 // Bytes of the codes of a whole table.
@@ -49,11 +50,11 @@ void ExtendSign(Dtype dtype, int64_t n, int32_t* codes) {
 }
 
 absl::StatusOr<std::shared_ptr<uint8_t[]>> Allocate(int64_t bytes) {
-  std::shared_ptr<uint8_t[]> memory(new (std::nothrow) uint8_t[bytes]);
+  const std::shared_ptr<void> memory = AllocateZeroed(std::max<int64_t>(1, bytes));
   if (memory == nullptr) {
     return ResourceExhausted("quantized table", "no memory for the codes", absl::StrCat(bytes, " bytes"));
   }
-  return memory;
+  return std::shared_ptr<uint8_t[]>(memory, static_cast<uint8_t*>(memory.get()));
 }
 
 }  // namespace
@@ -132,7 +133,13 @@ void QuantizedTable::DequantizeRows(absl::Span<const int64_t> rows, MutableTable
   ParallelFor(count, RowBlock(cols_), [&](int64_t begin, int64_t end) {
     int32_t codes[kCodesPerPiece];
     for (int64_t i = begin; i < end; ++i) {
-      if (i + kPrefetchRows < count) __builtin_prefetch(codes_.data() + rows[i + kPrefetchRows] * row_bytes());
+      if (i + kPrefetchRows < count) {
+        const int64_t row = rows[i + kPrefetchRows];
+        const uint8_t* const packed = codes_.data() + row * row_bytes();
+        for (int64_t byte = 0; byte < row_bytes(); byte += kCacheLineBytes) __builtin_prefetch(packed + byte);
+        __builtin_prefetch(&scale_[row]);
+        __builtin_prefetch(&zero_point_[row]);
+      }
       kernels::AffineParams params;
       params.scale = scale_[rows[i]];
       params.zero_point = zero_point_[rows[i]];
