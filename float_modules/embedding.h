@@ -1,6 +1,6 @@
-// nn::Embedding: a float table and plain look-ups in it, one output row per index. Follows torch.nn.Embedding. A thin
-// wrapper of EmbeddingBag with bags of one; the forward does not treat the padding row specially (its content is
-// returned), the backward leaves it out.
+// nn::Embedding: a float table and plain look-ups in it, one output row per index. Follows torch.nn.Embedding. Shares
+// options, checks and gradient with EmbeddingBag, as bags of one. The forward does not treat the padding row specially
+// (its content is returned), the backward leaves it out.
 #ifndef EQAT_FLOAT_MODULES_EMBEDDING_H_
 #define EQAT_FLOAT_MODULES_EMBEDDING_H_
 
