@@ -12,13 +12,19 @@ namespace {
 
 // Bounds what a hostile pattern can cost; RE2 matches in linear time within it.
 constexpr int64_t kRegexMemory = int64_t{1} << 20;
-constexpr size_t kMaxExcerptBytes = 60;  // of a pattern, in messages
 
 RE2::Options RegexOptions() {
   RE2::Options options;
   options.set_log_errors(false);
   options.set_max_mem(kRegexMemory);
   return options;
+}
+
+// On one line, cut between characters of UTF-8.
+std::string Excerpt(absl::string_view text) {
+  size_t end = std::min<size_t>(text.size(), 100);
+  while (end > 0 && end < text.size() && (text[end] & 0xC0) == 0x80) --end;
+  return absl::Utf8SafeCEscape(text.substr(0, end));
 }
 
 bool MatchesPrefix(const std::string& pattern, const std::string& name) {
@@ -80,8 +86,8 @@ QConfigMapping& QConfigMapping::SetObjectType(const std::string& type, Value qco
 absl::Status QConfigMapping::SetModuleNameRegex(const std::string& pattern, Value qconfig) {
   const RE2 regex(pattern, RegexOptions());
   if (!regex.ok()) {
-    return InvalidArgument("", absl::StrCat("is not a regular expression: ", absl::Utf8SafeCEscape(regex.error())),
-                           absl::Utf8SafeCEscape(pattern.substr(0, kMaxExcerptBytes)), "RE2 syntax");
+    return InvalidArgument("", absl::StrCat("is not a regular expression: ", Excerpt(regex.error())), Excerpt(pattern),
+                           "RE2 syntax");
   }
   Set(module_name_regex_, pattern, std::move(qconfig));
   return absl::OkStatus();
