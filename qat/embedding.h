@@ -70,7 +70,8 @@ class Embedding final : public EmbeddingLookup {
   absl::Status Lookup(const LookupInput& input, MutableTableView out) const override;
   // torch's module call in evaluation: as Lookup, but max_norm renormalizes the stored rows of the batch.
   absl::Status ForwardEvaluation(const LookupInput& input, MutableTableView out, nn::LookupContext* context);
-  // torch's module call in training: max_norm, observe, fake-quantize, pool. On error nothing has changed.
+  // torch's module call in training: max_norm, observe, fake-quantize, pool. On error the module and `out` are
+  // unchanged; `context` then holds its old forward or none.
   absl::Status Forward(const LookupInput& input, MutableTableView out, nn::LookupContext* context);
   absl::StatusOr<nn::EmbeddingGradients> Backward(const nn::LookupContext& context, TableView grad_output) const;
 
