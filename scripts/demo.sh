@@ -4,7 +4,7 @@
 #
 #   scripts/demo.sh [DIR]      DIR (default: demo) receives rows, models and results
 #
-# Installs what is missing first. About three minutes of computing on two cores, after the build.
+# Installs what is missing first. About a minute of computing on two cores, after the build.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 case "${1:-}" in
