@@ -42,13 +42,6 @@ absl::Status CheckSize(absl::string_view what, size_t got, int64_t expected) {
                          absl::StrCat(expected));
 }
 
-// Unpacked codes are the low bits; the codes of signed types continue their sign.
-void ExtendSign(Dtype dtype, int64_t n, int32_t* codes) {
-  if (TraitsOf(dtype).quant_min >= 0) return;
-  const int32_t sign = 1 << (TraitsOf(dtype).bits - 1);
-  for (int64_t i = 0; i < n; ++i) codes[i] = (codes[i] ^ sign) - sign;
-}
-
 absl::StatusOr<std::shared_ptr<uint8_t[]>> Allocate(int64_t bytes) {
   const std::shared_ptr<void> memory = AllocateZeroed(std::max<int64_t>(1, bytes));
   if (memory == nullptr) {
@@ -131,32 +124,42 @@ int64_t QuantizedTable::bytes() const { return rows_ * (row_bytes() + int64_t{2 
 void QuantizedTable::DequantizeRows(absl::Span<const int64_t> rows, MutableTableView y) const {
   const int64_t count = static_cast<int64_t>(rows.size());
   ParallelFor(count, RowBlock(cols_), [&](int64_t begin, int64_t end) {
-    int32_t codes[kCodesPerPiece];
     for (int64_t i = begin; i < end; ++i) {
-      if (i + kPrefetchRows < count) {
-        const int64_t row = rows[i + kPrefetchRows];
-        const uint8_t* const packed = codes_.data() + row * row_bytes();
-        for (int64_t byte = 0; byte < row_bytes(); byte += kCacheLineBytes) __builtin_prefetch(packed + byte);
-        __builtin_prefetch(&scale_[row]);
-        __builtin_prefetch(&zero_point_[row]);
-      }
-      kernels::AffineParams params;
-      params.scale = scale_[rows[i]];
-      params.zero_point = zero_point_[rows[i]];
-      const uint8_t* packed = codes_.data() + rows[i] * row_bytes();
-      for (int64_t col = 0; col < cols_; col += kCodesPerPiece) {
-        const int64_t n = std::min(kCodesPerPiece, cols_ - col);
-        kernels::UnpackRow(packed + col * bits() / 8, n, bits(), codes);
-        ExtendSign(dtype_, n, codes);
-        kernels::DequantizeRow(codes, n, params, y.Row(i) + col);
-      }
+      if (i + kPrefetchRows < count) PrefetchRow(rows[i + kPrefetchRows]);
+      DequantizeRow(rows[i], y.Row(i));
     }
   });
 }
 
+void QuantizedTable::PrefetchRow(int64_t row) const {
+  constexpr int64_t kCacheLine = 64;
+  const uint8_t* packed = codes_.data() + row * row_bytes();
+  for (int64_t byte = 0; byte < row_bytes(); byte += kCacheLine) __builtin_prefetch(packed + byte);
+  __builtin_prefetch(&scale_[row]);
+  __builtin_prefetch(&zero_point_[row]);
+}
+
+void QuantizedTable::DequantizeRow(int64_t row, float* y) const {
+  kernels::AffineParams params;
+  params.scale = scale_[row];
+  params.zero_point = zero_point_[row];
+  const uint8_t* packed = codes_.data() + row * row_bytes();
+  if (dtype_ == Dtype::kQInt8) {
+    return kernels::DequantizeRow(reinterpret_cast<const int8_t*>(packed), cols_, params, y);
+  }
+  if (bits() == 8) return kernels::DequantizeRow(packed, cols_, params, y);
+  uint8_t codes[kCodesPerPiece];
+  for (int64_t col = 0; col < cols_; col += kCodesPerPiece) {
+    const int64_t n = std::min(kCodesPerPiece, cols_ - col);
+    kernels::UnpackRow(packed + col * bits() / 8, n, bits(), codes);
+    kernels::DequantizeRow(codes, n, params, y + col);
+  }
+}
+
 void QuantizedTable::UnpackRow(int64_t row, int32_t* codes) const {
   kernels::UnpackRow(codes_.data() + row * row_bytes(), cols_, bits(), codes);
-  ExtendSign(dtype_, cols_, codes);
+  if (dtype_ == Dtype::kQInt8)
+    std::transform(codes, codes + cols_, codes, [](int32_t c) { return static_cast<int8_t>(c); });
 }
 
 absl::Status QuantizedTable::CheckQParams() const {

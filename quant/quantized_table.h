@@ -59,6 +59,8 @@ class QuantizedTable {
   QuantizedTable() = default;
   absl::Status CheckQParams() const;
   absl::Status CheckPaddingBits() const;
+  void PrefetchRow(int64_t row) const;
+  void DequantizeRow(int64_t row, float* y) const;
 
   int64_t rows_ = 0;
   int64_t cols_ = 0;

@@ -13,42 +13,108 @@ namespace eqat::quant::kernels {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-constexpr size_t kMaxDoubles = 8;
-constexpr size_t kMaxFloats = 16;
+constexpr size_t kMaxLanes = 16;
+using DF = hn::CappedTag<float, kMaxLanes>;
+using DI = hn::RebindToSigned<DF>;
+using DU8 = hn::Rebind<uint8_t, DF>;
+using VF = hn::Vec<DF>;
+using VI = hn::Vec<DI>;
 
 // a * b + c, rounded once on every target.
-template <class D, class V = hn::Vec<D>>
-HWY_INLINE V FusedMulAdd(D d, V a, V b, V c) {
+HWY_INLINE VF FusedMulAdd(VF a, VF b, VF c) {
 #if HWY_NATIVE_FMA
-  (void)d;
   return hn::MulAdd(a, b, c);
 #else
-  HWY_ALIGN float lanes_a[kMaxFloats];
-  HWY_ALIGN float lanes_b[kMaxFloats];
-  HWY_ALIGN float lanes_c[kMaxFloats];
-  hn::Store(a, d, lanes_a);
-  hn::Store(b, d, lanes_b);
-  hn::Store(c, d, lanes_c);
-  for (size_t i = 0; i < hn::Lanes(d); ++i) lanes_c[i] = std::fma(lanes_a[i], lanes_b[i], lanes_c[i]);
-  return hn::Load(d, lanes_c);
+  const DF df;
+  HWY_ALIGN float lanes_a[kMaxLanes];
+  HWY_ALIGN float lanes_b[kMaxLanes];
+  HWY_ALIGN float lanes_c[kMaxLanes];
+  hn::Store(a, df, lanes_a);
+  hn::Store(b, df, lanes_b);
+  hn::Store(c, df, lanes_c);
+  for (size_t i = 0; i < hn::Lanes(df); ++i) lanes_c[i] = std::fma(lanes_a[i], lanes_b[i], lanes_c[i]);
+  return hn::Load(df, lanes_c);
 #endif
 }
 
-// Rounded to float, overflow to infinity. Highway's targets without vectors would saturate instead.
-template <class DD, class DF = hn::Rebind<float, DD>>
-HWY_INLINE hn::Vec<DF> RoundedToFloat(DD dd, hn::Vec<DD> v) {
-  const DF df;
+// Codes to values, in double and rounded once.
+class Dequantizer {
+ public:
+  explicit Dequantizer(const AffineParams& params)
+      : zero_point_(static_cast<double>(params.zero_point)), scale_(static_cast<double>(params.scale)) {}
+
+  HWY_INLINE VF operator()(VI code) const {
+    const DF df;
 #if HWY_TARGET == HWY_SCALAR || HWY_TARGET == HWY_EMU128
-  HWY_ALIGN double wide[kMaxDoubles];
-  HWY_ALIGN float narrow[kMaxDoubles];
-  hn::Store(v, dd, wide);
-  for (size_t i = 0; i < hn::Lanes(dd); ++i) narrow[i] = static_cast<float>(wide[i]);
-  return hn::Load(df, narrow);
+    // Highway's conversion to float saturates on targets without vectors; here overflow is infinity.
+    HWY_ALIGN int32_t codes[kMaxLanes];
+    HWY_ALIGN float values[kMaxLanes];
+    hn::Store(code, DI(), codes);
+    for (size_t i = 0; i < hn::Lanes(df); ++i) values[i] = static_cast<float>((codes[i] - zero_point_) * scale_);
+    return hn::Load(df, values);
 #else
-  (void)dd;
-  return hn::DemoteTo(df, v);
+    const hn::Half<DI> half;
+    return hn::Combine(df, OfHalf(hn::UpperHalf(half, code)), OfHalf(hn::LowerHalf(half, code)));
 #endif
-}
+  }
+
+ private:
+#if HWY_TARGET != HWY_SCALAR && HWY_TARGET != HWY_EMU128
+  HWY_INLINE hn::Vec<hn::Half<DF>> OfHalf(hn::Vec<hn::Half<DI>> code) const {
+    const hn::Repartition<double, DF> dd;
+    const auto offset = hn::Sub(hn::PromoteTo(dd, code), hn::Set(dd, zero_point_));
+    return hn::DemoteTo(hn::Half<DF>(), hn::Mul(offset, hn::Set(dd, scale_)));
+  }
+#endif
+
+  double zero_point_;
+  double scale_;
+};
+
+template <bool kFloatZeroPoint>
+class Quantizer {
+ public:
+  explicit Quantizer(const AffineParams& params)
+      : dequantize_(params),
+        inverse_(1.0f / params.scale),
+        zero_point_(params.zero_point),
+        quant_min_(static_cast<float>(params.quant_min)),
+        quant_max_(static_cast<float>(params.quant_max)) {}
+
+  HWY_INLINE void operator()(const float* x, float* y, uint8_t* mask, int32_t* codes) const {
+    const DF df;
+    const DI di;
+    const VF rounded = Rounded(hn::LoadU(df, x));
+    const VF quant_min = hn::Set(df, quant_min_);
+    const VF quant_max = hn::Set(df, quant_max_);
+    // False for NaN, as every comparison with it.
+    const auto fits_int64 = hn::Lt(hn::Abs(rounded), hn::Set(df, 0x1p63f));
+    const VF clamped = hn::Min(hn::Max(rounded, quant_min), quant_max);
+    const VI code = hn::ConvertTo(di, hn::IfThenElse(fits_int64, clamped, quant_min));
+    if (codes != nullptr) hn::StoreU(code, di, codes);
+    if (mask != nullptr) {
+      // Clamping left it alone; NaN equals nothing.
+      const auto in_range = hn::RebindMask(di, hn::Eq(clamped, rounded));
+      hn::StoreU(hn::DemoteTo(DU8(), hn::IfThenElseZero(in_range, hn::Set(di, 1))), DU8(), mask);
+    }
+    if (y != nullptr) hn::StoreU(dequantize_(code), df, y);
+  }
+
+ private:
+  HWY_INLINE VF Rounded(VF x) const {
+    const DF df;
+    const VF inverse = hn::Set(df, inverse_);
+    const VF zero_point = hn::Set(df, zero_point_);
+    if constexpr (kFloatZeroPoint) return hn::Round(FusedMulAdd(x, inverse, zero_point));
+    return hn::Add(zero_point, hn::Round(hn::Mul(x, inverse)));
+  }
+
+  Dequantizer dequantize_;
+  float inverse_;
+  float zero_point_;
+  float quant_min_;
+  float quant_max_;
+};
 
 // The sign of a zero bound is that of the first zero, as in a sequential search; lanes would make it depend on the
 // target.
@@ -57,118 +123,89 @@ HWY_INLINE float WithSignOfFirstZero(const float* x, size_t n, float bound) {
 }
 
 void RowMinMax(const float* x, size_t n, float* min_val, float* max_val, bool* finite) {
-  const hn::CappedTag<float, kMaxFloats> d;
-  const size_t lanes = hn::Lanes(d);
-  auto min = hn::Set(d, x[0]);
-  auto max = min;
+  const DF df;
+  const size_t lanes = hn::Lanes(df);
+  VF min = hn::Set(df, x[0]);
+  VF max = min;
   // Stays +-0 as long as every value times 0 does: NaN and infinity make it NaN.
-  auto zeros = hn::Zero(d);
-  size_t i = 0;
-  for (; i + lanes <= n; i += lanes) {
-    const auto v = hn::LoadU(d, x + i);
+  VF zeros = hn::Zero(df);
+  const auto add = [&](VF v) HWY_ATTR {
     min = hn::Min(min, v);
     max = hn::Max(max, v);
-    zeros = hn::MulAdd(v, hn::Zero(d), zeros);
-  }
+    zeros = hn::MulAdd(v, hn::Zero(df), zeros);
+  };
+  size_t i = 0;
+  for (; i + lanes <= n; i += lanes) add(hn::LoadU(df, x + i));
   if (i < n) {
-    HWY_ALIGN float rest[kMaxFloats];
+    HWY_ALIGN float rest[kMaxLanes];
     std::fill(rest, rest + lanes, x[0]);
     std::copy(x + i, x + n, rest);
-    const auto v = hn::Load(d, rest);
-    min = hn::Min(min, v);
-    max = hn::Max(max, v);
-    zeros = hn::MulAdd(v, hn::Zero(d), zeros);
+    add(hn::Load(df, rest));
   }
-  *finite = hn::AllTrue(d, hn::Eq(zeros, hn::Zero(d)));
+  *finite = hn::AllTrue(df, hn::Eq(zeros, hn::Zero(df)));
   if (!*finite) return;
-  *min_val = WithSignOfFirstZero(x, n, hn::GetLane(hn::MinOfLanes(d, min)));
-  *max_val = WithSignOfFirstZero(x, n, hn::GetLane(hn::MaxOfLanes(d, max)));
+  *min_val = WithSignOfFirstZero(x, n, hn::GetLane(hn::MinOfLanes(df, min)));
+  *max_val = WithSignOfFirstZero(x, n, hn::GetLane(hn::MaxOfLanes(df, max)));
 }
 
-// Codes and dequantized values of one vector. `DD` is a tag of doubles; every other vector has as many lanes.
-template <class DD>
-class Quantizer {
-  using DF = hn::Rebind<float, DD>;
-  using DI = hn::Rebind<int32_t, DD>;
-  using DU8 = hn::Rebind<uint8_t, DD>;
-
- public:
-  explicit Quantizer(const AffineParams& params) : params_(params), inverse_(1.0f / params.scale) {}
-
-  HWY_INLINE void Quantize(const float* x, float* y, uint8_t* mask, int32_t* codes) const {
-    const DF df;
-    const DI di;
-    const auto rounded = Rounded(hn::LoadU(df, x));
-    const auto quant_min = hn::Set(df, static_cast<float>(params_.quant_min));
-    const auto quant_max = hn::Set(df, static_cast<float>(params_.quant_max));
-    // False for NaN, as every comparison with it.
-    const auto fits_int64 = hn::Lt(hn::Abs(rounded), hn::Set(df, 0x1p63f));
-    const auto clamped = hn::Min(hn::Max(rounded, quant_min), quant_max);
-    const auto code = hn::ConvertTo(di, hn::IfThenElse(fits_int64, clamped, quant_min));
-    if (codes != nullptr) hn::StoreU(code, di, codes);
-    if (mask != nullptr) {
-      const auto in_range = hn::And(hn::Le(quant_min, rounded), hn::Le(rounded, quant_max));
-      const auto ones = hn::IfThenElseZero(hn::RebindMask(di, in_range), hn::Set(di, 1));
-      hn::StoreU(hn::DemoteTo(DU8(), ones), DU8(), mask);
-    }
-    if (y != nullptr) hn::StoreU(Dequantized(code), df, y);
-  }
-
-  HWY_INLINE void Dequantize(const int32_t* codes, float* y) const {
-    hn::StoreU(Dequantized(hn::LoadU(DI(), codes)), DF(), y);
-  }
-
- private:
-  HWY_INLINE hn::Vec<DF> Rounded(hn::Vec<DF> x) const {
-    const DF df;
-    const auto inverse = hn::Set(df, inverse_);
-    const auto zero_point = hn::Set(df, params_.zero_point);
-    if (params_.float_zero_point) return hn::Round(FusedMulAdd(df, x, inverse, zero_point));
-    return hn::Add(zero_point, hn::Round(hn::Mul(x, inverse)));
-  }
-
-  HWY_INLINE hn::Vec<DF> Dequantized(hn::Vec<DI> code) const {
-    const DD dd;
-    const auto offset = hn::Sub(hn::PromoteTo(dd, code), hn::Set(dd, static_cast<double>(params_.zero_point)));
-    return RoundedToFloat(dd, hn::Mul(offset, hn::Set(dd, static_cast<double>(params_.scale))));
-  }
-
-  AffineParams params_;
-  float inverse_;
-};
-
-void FakeQuantizeRow(const float* x, size_t n, const AffineParams& params, float* y, uint8_t* mask, int32_t* codes) {
-  const hn::CappedTag<double, kMaxDoubles> dd;
-  const size_t lanes = hn::Lanes(dd);
-  const Quantizer<decltype(dd)> quantizer(params);
+template <bool kFloatZeroPoint>
+HWY_INLINE void FakeQuantizeRowOf(const float* x, size_t n, const AffineParams& params, float* y, uint8_t* mask,
+                                  int32_t* codes) {
+  const size_t lanes = hn::Lanes(DF());
+  const Quantizer<kFloatZeroPoint> quantize(params);
   size_t i = 0;
   for (; i + lanes <= n; i += lanes) {
-    quantizer.Quantize(x + i, y == nullptr ? nullptr : y + i, mask == nullptr ? nullptr : mask + i,
-                       codes == nullptr ? nullptr : codes + i);
+    quantize(x + i, y == nullptr ? nullptr : y + i, mask == nullptr ? nullptr : mask + i,
+             codes == nullptr ? nullptr : codes + i);
   }
   if (i == n) return;
-  HWY_ALIGN float rest[kMaxDoubles] = {};
-  HWY_ALIGN uint8_t rest_mask[kMaxDoubles];
-  HWY_ALIGN int32_t rest_codes[kMaxDoubles];
+  HWY_ALIGN float rest[kMaxLanes] = {};
+  HWY_ALIGN uint8_t rest_mask[kMaxLanes];
+  HWY_ALIGN int32_t rest_codes[kMaxLanes];
   std::copy(x + i, x + n, rest);
-  quantizer.Quantize(rest, rest, rest_mask, rest_codes);
+  quantize(rest, rest, rest_mask, rest_codes);
   if (y != nullptr) std::copy_n(rest, n - i, y + i);
   if (mask != nullptr) std::copy_n(rest_mask, n - i, mask + i);
   if (codes != nullptr) std::copy_n(rest_codes, n - i, codes + i);
 }
 
-void DequantizeRow(const int32_t* codes, size_t n, const AffineParams& params, float* y) {
-  const hn::CappedTag<double, kMaxDoubles> dd;
-  const size_t lanes = hn::Lanes(dd);
-  const Quantizer<decltype(dd)> quantizer(params);
+void FakeQuantizeRow(const float* x, size_t n, const AffineParams& params, float* y, uint8_t* mask, int32_t* codes) {
+  if (params.float_zero_point) {
+    FakeQuantizeRowOf<true>(x, n, params, y, mask, codes);
+  } else {
+    FakeQuantizeRowOf<false>(x, n, params, y, mask, codes);
+  }
+}
+
+HWY_INLINE VI LoadCodes(const int32_t* codes) { return hn::LoadU(DI(), codes); }
+HWY_INLINE VI LoadCodes(const uint8_t* codes) { return hn::PromoteTo(DI(), hn::LoadU(DU8(), codes)); }
+HWY_INLINE VI LoadCodes(const int8_t* codes) { return hn::PromoteTo(DI(), hn::LoadU(hn::Rebind<int8_t, DF>(), codes)); }
+
+template <typename Code>
+HWY_INLINE void DequantizeRowOf(const Code* codes, size_t n, const AffineParams& params, float* y) {
+  const DF df;
+  const size_t lanes = hn::Lanes(df);
+  const Dequantizer dequantize(params);
   size_t i = 0;
-  for (; i + lanes <= n; i += lanes) quantizer.Dequantize(codes + i, y + i);
+  for (; i + lanes <= n; i += lanes) hn::StoreU(dequantize(LoadCodes(codes + i)), df, y + i);
   if (i == n) return;
-  HWY_ALIGN int32_t rest_codes[kMaxDoubles] = {};
-  HWY_ALIGN float rest[kMaxDoubles];
+  HWY_ALIGN Code rest_codes[kMaxLanes] = {};
+  HWY_ALIGN float rest[kMaxLanes];
   std::copy(codes + i, codes + n, rest_codes);
-  quantizer.Dequantize(rest_codes, rest);
+  hn::Store(dequantize(LoadCodes(rest_codes)), df, rest);
   std::copy_n(rest, n - i, y + i);
+}
+
+void DequantizeRow(const int32_t* codes, size_t n, const AffineParams& params, float* y) {
+  DequantizeRowOf(codes, n, params, y);
+}
+
+void DequantizeRowOfUint8(const uint8_t* codes, size_t n, const AffineParams& params, float* y) {
+  DequantizeRowOf(codes, n, params, y);
+}
+
+void DequantizeRowOfInt8(const int8_t* codes, size_t n, const AffineParams& params, float* y) {
+  DequantizeRowOf(codes, n, params, y);
 }
 
 }  // namespace HWY_NAMESPACE
@@ -181,6 +218,8 @@ namespace eqat::quant::kernels {
 HWY_EXPORT(RowMinMax);
 HWY_EXPORT(FakeQuantizeRow);
 HWY_EXPORT(DequantizeRow);
+HWY_EXPORT(DequantizeRowOfUint8);
+HWY_EXPORT(DequantizeRowOfInt8);
 
 void RowMinMax(const float* x, size_t n, float* min_val, float* max_val, bool* finite) {
   HWY_DYNAMIC_DISPATCH(RowMinMax)(x, n, min_val, max_val, finite);
@@ -192,6 +231,14 @@ void FakeQuantizeRow(const float* x, size_t n, const AffineParams& params, float
 
 void DequantizeRow(const int32_t* codes, size_t n, const AffineParams& params, float* y) {
   HWY_DYNAMIC_DISPATCH(DequantizeRow)(codes, n, params, y);
+}
+
+void DequantizeRow(const uint8_t* codes, size_t n, const AffineParams& params, float* y) {
+  HWY_DYNAMIC_DISPATCH(DequantizeRowOfUint8)(codes, n, params, y);
+}
+
+void DequantizeRow(const int8_t* codes, size_t n, const AffineParams& params, float* y) {
+  HWY_DYNAMIC_DISPATCH(DequantizeRowOfInt8)(codes, n, params, y);
 }
 
 void ApplyMask(const uint8_t* mask, size_t n, float* grad) {

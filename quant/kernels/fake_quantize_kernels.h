@@ -35,6 +35,8 @@ void FakeQuantizeRow(const float* x, size_t n, const AffineParams& params, float
 
 // The arithmetic of y alone, from codes.
 void DequantizeRow(const int32_t* codes, size_t n, const AffineParams& params, float* y);
+void DequantizeRow(const uint8_t* codes, size_t n, const AffineParams& params, float* y);
+void DequantizeRow(const int8_t* codes, size_t n, const AffineParams& params, float* y);
 
 // grad[i] = grad[i] * mask[i], a true product (inf * 0 is NaN, as in torch).
 void ApplyMask(const uint8_t* mask, size_t n, float* grad);

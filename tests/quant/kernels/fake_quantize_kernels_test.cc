@@ -163,6 +163,30 @@ TEST(FakeQuantizeKernelsTest, DequantizeRowEqualsReferenceAndFakeQuantize) {
   });
 }
 
+TEST(FakeQuantizeKernelsTest, DequantizeRowTakesBytesToo) {
+  ForEachSimdTarget([] {
+    for (const AffineParams& params : SomeParams()) {
+      for (size_t n = 0; n <= kMaxLength; ++n) {
+        std::vector<int32_t> codes(n);
+        std::vector<uint8_t> unsigned_codes(n);
+        std::vector<int8_t> signed_codes(n);
+        for (size_t i = 0; i < n; ++i) unsigned_codes[i] = static_cast<uint8_t>(Rng(9, n).Bits(i));
+        for (size_t i = 0; i < n; ++i) signed_codes[i] = static_cast<int8_t>(unsigned_codes[i]);
+        Outputs got;
+        Outputs want;
+        codes.assign(unsigned_codes.begin(), unsigned_codes.end());
+        DequantizeRow(unsigned_codes.data(), n, params, got.y.data() + n % 4);
+        reference::DequantizeRow(codes.data(), n, params, want.y.data() + n % 4);
+        ASSERT_EQ(BitsOf(got.y), BitsOf(want.y)) << "n " << n;
+        codes.assign(signed_codes.begin(), signed_codes.end());
+        DequantizeRow(signed_codes.data(), n, params, got.y.data() + n % 4);
+        reference::DequantizeRow(codes.data(), n, params, want.y.data() + n % 4);
+        ASSERT_EQ(BitsOf(got.y), BitsOf(want.y)) << "n " << n;
+      }
+    }
+  });
+}
+
 TEST(FakeQuantizeKernelsTest, RowMinMaxEqualsReference) {
   ForEachSimdTarget([] {
     const Rng rng(11, 1);
