@@ -1,6 +1,7 @@
 #include "model/module.h"
 
 #include "absl/strings/str_cat.h"
+#include "core/checked_math.h"
 #include "io/json_reader.h"
 #include "quant/kernels/pack_kernels.h"
 
@@ -100,7 +101,7 @@ int64_t ParameterBytes(const Module& module) {
         if constexpr (kIsQuantized<T>) {
           return alternative.weight().bytes();
         } else if constexpr (std::is_base_of_v<EmbeddingLookup, T>) {
-          return kFloatBytes * alternative.num_embeddings() * alternative.embedding_dim();
+          return alternative.num_embeddings() * alternative.embedding_dim() * kFloatBytes;
         } else if constexpr (std::is_same_v<T, nn::Linear>) {
           return kFloatBytes * (alternative.weight().rows() * alternative.weight().cols() +
                                 static_cast<int64_t>(alternative.bias().size()));
@@ -117,9 +118,11 @@ int64_t ParameterBytes(const Module& module) {
 int64_t ParameterBytesConverted(const Module& module) {
   if (!IsQat(module)) return ParameterBytes(module);
   const EmbeddingLookup& table = *AsLookup(module);
+  if (table.num_embeddings() == 0) return 0;
   constexpr int64_t kQParamsBytes = 2 * sizeof(float);  // scale and zero point of a row
-  return table.num_embeddings() *
-         (quant::kernels::PackedRowBytes(table.embedding_dim(), WeightBits(module)) + kQParamsBytes);
+  const int64_t row_bytes = quant::kernels::PackedRowBytes(table.embedding_dim(), WeightBits(module)) + kQParamsBytes;
+  // Only a table without columns can have so many rows.
+  return CheckedMul(table.num_embeddings(), row_bytes).value_or(INT64_MAX);
 }
 
 std::string ToString(const Module& module) {

@@ -564,12 +564,16 @@ TEST_F(ModelDirectory, TheDocumentsExampleLoads) {
         shape_text.begin(), shape_text.end(), [](char c) { return c < '0' || c > '9'; }, ' ');
     std::istringstream extents(shape_text);
     std::vector<int64_t> shape;
-    int64_t size = io::TensorDtypeBytes(dtypes.at(dtype));
+    int64_t size = 1;
     for (int64_t extent; extents >> extent;) {
       shape.push_back(extent);
       size *= extent;
     }
-    bytes.push_back(std::make_unique<std::string>(size, '\0'));
+    // All 1.0, or all zero for integers.
+    const std::vector<float> ones(dtype == "F32" ? size : 0, 1.0f);
+    const absl::Span<const char> one_bytes = io::AsBytes(absl::MakeConstSpan(ones));
+    bytes.push_back(std::make_unique<std::string>(one_bytes.begin(), one_bytes.end()));
+    bytes.back()->resize(size * io::TensorDtypeBytes(dtypes.at(dtype)));
     tensors.push_back({name, dtypes.at(dtype), std::move(shape), *bytes.back()});
   }
   EQAT_ASSERT_OK(io::WriteSafetensors(Path("m/model.safetensors"), std::move(tensors), {}));

@@ -59,6 +59,14 @@ TEST(Module, AnswersTheSmallQuestions) {
   }
 }
 
+TEST(Module, SizesOfTablesWithoutRowsOrColumnsDoNotOverflow) {
+  const quant::QConfig eight_bit = Preset("default_embedding_qat_qconfig");
+  EXPECT_EQ(ParameterBytesConverted(MakeQatBag(BagOptions(0, int64_t{1} << 60), eight_bit)), 0);
+  const Module no_columns = MakeQatBag(BagOptions(int64_t{1} << 61, 0), eight_bit);
+  EXPECT_EQ(ParameterBytes(no_columns), 0);
+  EXPECT_EQ(ParameterBytesConverted(no_columns), INT64_MAX);
+}
+
 TEST(Module, LookupIsTheTableItself) {
   const Module module = MakeEmbedding(TableOptions(5, 3));
   EXPECT_EQ(AsLookup(module), &std::get<nn::Embedding>(module));
