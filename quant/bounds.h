@@ -24,24 +24,32 @@ struct Bounds {
   float max_val = 0.0f;
 };
 
-// Smallest and largest of `values` (at least one); nullopt if one of them is NaN or infinite.
+// Smallest and largest of `values` (at least one); false if one of them is NaN or infinite. An out-parameter, because
+// GCC returns two floats through a store-to-load stall that costs as much as the search.
+inline bool FindBounds(absl::Span<const float> values, Bounds* bounds) {
+  bool finite = false;
+  kernels::RowMinMax(values.data(), values.size(), &bounds->min_val, &bounds->max_val, &finite);
+  return finite;
+}
+
 inline std::optional<Bounds> BoundsOf(absl::Span<const float> values) {
   Bounds bounds;
-  bool finite = false;
-  kernels::RowMinMax(values.data(), values.size(), &bounds.min_val, &bounds.max_val, &finite);
-  if (!finite) return std::nullopt;
-  return bounds;
+  return FindBounds(values, &bounds) ? std::optional<Bounds>(bounds) : std::nullopt;
 }
 
-// The parameters for `bounds`; nullopt when they or their range overflowed float32, which no scale can follow.
-inline std::optional<QParams> UsableQParams(Bounds bounds, const QParamsRule& rule) {
-  if (!std::isfinite(bounds.min_val) || !std::isfinite(bounds.max_val)) return std::nullopt;
-  const QParams qparams = ChooseQParams(bounds.min_val, bounds.max_val, rule);
-  if (!std::isfinite(qparams.scale) || !std::isfinite(qparams.zero_point)) return std::nullopt;
-  return qparams;
+// The parameters for `bounds`; false when they or their range overflowed float32, which no scale can follow.
+inline bool FindQParams(const Bounds& bounds, const QParamsRule& rule, QParams* qparams) {
+  if (!std::isfinite(bounds.min_val) || !std::isfinite(bounds.max_val)) return false;
+  *qparams = ChooseQParams(bounds.min_val, bounds.max_val, rule);
+  return std::isfinite(qparams->scale) && std::isfinite(qparams->zero_point);
 }
 
-// InvalidArgument for bounds without UsableQParams.
+inline bool IsUsable(const Bounds& bounds, const QParamsRule& rule) {
+  QParams qparams;
+  return FindQParams(bounds, rule, &qparams);
+}
+
+// InvalidArgument for bounds that are not usable.
 inline absl::Status RangeError(absl::string_view where, Bounds bounds) {
   return InvalidArgument(where, "range of values overflows float32",
                          absl::StrCat(bounds.min_val, " to ", bounds.max_val));

@@ -1,7 +1,5 @@
 #include "quant/choose_qparams.h"
 
-#include <algorithm>
-#include <cassert>
 #include <cmath>
 
 #include "core/status_macros.h"
@@ -31,26 +29,6 @@ absl::StatusOr<QParamsRule> MakeQParamsRule(const ObserverConfig& config) {
   rule.eps = static_cast<float>(config.eps);
   rule.symmetric_zero_point = SymmetricZeroPoint(config, range);
   return rule;
-}
-
-QParams ChooseQParams(float min_val, float max_val, const QParamsRule& rule) {
-  assert(min_val <= max_val);
-  const QSchemeTraits& qscheme = TraitsOf(rule.qscheme);
-  const float length = static_cast<float>(rule.quant_max - rule.quant_min);
-  if (qscheme.float_zero_point) {
-    const float scale = (max_val - min_val) / length;
-    const float kept = scale > rule.eps ? scale : 1.0f;
-    return {kept, -1.0f * min_val / kept};
-  }
-  const float lower = std::min(min_val, 0.0f);
-  const float upper = std::max(max_val, 0.0f);
-  if (qscheme.symmetric) {
-    return {std::max(std::max(-lower, upper) / (length / 2.0f), rule.eps), rule.symmetric_zero_point};
-  }
-  const float scale = std::max((upper - lower) / length, rule.eps);
-  const float quant_min = static_cast<float>(rule.quant_min);
-  const float zero_point = quant_min - std::nearbyint(lower / scale);
-  return {scale, std::clamp(zero_point, quant_min, static_cast<float>(rule.quant_max))};
 }
 
 }  // namespace eqat::quant

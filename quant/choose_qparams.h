@@ -9,6 +9,12 @@
 #ifndef EQAT_QUANT_CHOOSE_QPARAMS_H_
 #define EQAT_QUANT_CHOOSE_QPARAMS_H_
 
+#include <algorithm>
+#include <cassert>
+#include <cmath>
+#include <cstdint>
+
+#include "absl/status/statusor.h"
 #include "quant/types/qconfig.h"
 
 namespace eqat::quant {
@@ -29,8 +35,26 @@ struct QParamsRule {
 };
 absl::StatusOr<QParamsRule> MakeQParamsRule(const ObserverConfig& config);
 
-// REQUIRES: min_val <= max_val, neither is NaN.
-QParams ChooseQParams(float min_val, float max_val, const QParamsRule& rule);
+// REQUIRES: min_val <= max_val, neither is NaN. Inline: it runs once for each row of a batch.
+inline QParams ChooseQParams(float min_val, float max_val, const QParamsRule& rule) {
+  assert(min_val <= max_val);
+  const QSchemeTraits& qscheme = TraitsOf(rule.qscheme);
+  const float length = static_cast<float>(rule.quant_max - rule.quant_min);
+  if (qscheme.float_zero_point) {
+    const float scale = (max_val - min_val) / length;
+    const float kept = scale > rule.eps ? scale : 1.0f;
+    return {kept, -1.0f * min_val / kept};
+  }
+  const float lower = std::min(min_val, 0.0f);
+  const float upper = std::max(max_val, 0.0f);
+  if (qscheme.symmetric) {
+    return {std::max(std::max(-lower, upper) / (length / 2.0f), rule.eps), rule.symmetric_zero_point};
+  }
+  const float scale = std::max((upper - lower) / length, rule.eps);
+  const float quant_min = static_cast<float>(rule.quant_min);
+  const float zero_point = quant_min - std::nearbyint(lower / scale);
+  return {scale, std::clamp(zero_point, quant_min, static_cast<float>(rule.quant_max))};
+}
 
 }  // namespace eqat::quant
 

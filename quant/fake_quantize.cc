@@ -81,9 +81,10 @@ struct FakeQuantize::Impl {
   absl::Status CheckTable(TableView table) const;
   absl::Status CheckReady() const;
 
-  // Parameters for `values`, the content of `row` or what stands for it; nullopt if there are none (RowError says why).
-  std::optional<QParams> RowQParams(int64_t row, absl::Span<const float> present, absl::Span<const float> values,
-                                    Bounds* bounds) const;
+  // Parameters for `values`, the content of `row` or what stands for it; false if there are none (RowError says why).
+  // With the observer on, `bounds` receives the bounds they were chosen from.
+  bool RowQParams(int64_t row, absl::Span<const float> present, absl::Span<const float> values, QParams* qparams,
+                  Bounds* bounds) const;
   absl::Status RowError(int64_t row, absl::Span<const float> present, absl::Span<const float> values) const;
 
   void QuantizeValues(absl::Span<const float> values, const QParams& qparams, float* y, uint8_t* mask,
@@ -128,24 +129,22 @@ absl::Status FakeQuantize::Impl::CheckReady() const {
   return FailedPrecondition("fake quantizer", "scale and zero point are not known: the observer is off and never ran");
 }
 
-std::optional<QParams> FakeQuantize::Impl::RowQParams(int64_t row, absl::Span<const float> present,
-                                                      absl::Span<const float> values, Bounds* bounds) const {
+bool FakeQuantize::Impl::RowQParams(int64_t row, absl::Span<const float> present, absl::Span<const float> values,
+                                    QParams* qparams, Bounds* bounds) const {
   if (!observer_enabled) {
-    if (!AllFinite(values)) return std::nullopt;
-    return source == QParamsSource::kStored ? stored[row] : QParams();
+    if (source == QParamsSource::kStored) *qparams = stored[row];
+    return AllFinite(values);
   }
-  const std::optional<Bounds> observed = row_observer->BoundsAfter(row, present, values);
-  if (!observed.has_value()) return std::nullopt;
-  if (bounds != nullptr) *bounds = *observed;
-  return UsableQParams(*observed, rule);
+  if (!row_observer->BoundsAfter(row, present, values, bounds)) return false;
+  return FindQParams(*bounds, rule, qparams);
 }
 
 absl::Status FakeQuantize::Impl::RowError(int64_t row, absl::Span<const float> present,
                                           absl::Span<const float> values) const {
   if (!AllFinite(values)) return NotFiniteError(row, values);
-  const std::optional<Bounds> bounds = row_observer->BoundsAfter(row, present, values);
-  if (!bounds.has_value()) return NotFiniteError(row, present);
-  return RangeError(absl::StrCat("row ", row), *bounds);
+  Bounds bounds;
+  if (!row_observer->BoundsAfter(row, present, values, &bounds)) return NotFiniteError(row, present);
+  return RangeError(absl::StrCat("row ", row), bounds);
 }
 
 void FakeQuantize::Impl::QuantizeValues(absl::Span<const float> values, const QParams& qparams, float* y, uint8_t* mask,
@@ -162,13 +161,15 @@ absl::Status FakeQuantize::Impl::QuantizeRows(TableView table, absl::Span<const 
   const int64_t bad = FirstFailure(count, table.cols, [&](int64_t i) {
     if (i + kPrefetchRows < count) PrefetchRow(table, rows[i + kPrefetchRows]);
     const absl::Span<const float> values = values_of(i);
-    const std::optional<QParams> qparams = RowQParams(rows[i], RowOf(table, rows[i]), values, At(out.bounds, i));
-    if (!qparams.has_value()) return false;
-    if (out.qparams != nullptr) out.qparams[i] = *qparams;
+    QParams qparams;
+    Bounds unasked;
+    Bounds* bounds = out.bounds == nullptr ? &unasked : &out.bounds[i];
+    if (!RowQParams(rows[i], RowOf(table, rows[i]), values, &qparams, bounds)) return false;
+    if (out.qparams != nullptr) out.qparams[i] = qparams;
     float* y = At(out.y.data, i * out.y.stride);
     uint8_t* mask = At(out.mask, i * table.cols);
     if (quantize) {
-      QuantizeValues(values, *qparams, y, mask, At(out.codes, i * table.cols));
+      QuantizeValues(values, qparams, y, mask, At(out.codes, i * table.cols));
     } else {
       PassThrough(values, y, mask);
     }
@@ -181,14 +182,11 @@ absl::Status FakeQuantize::Impl::QuantizeRows(TableView table, absl::Span<const 
 // Two passes, since y may be x and an error must leave it alone.
 absl::Status FakeQuantize::Impl::ForwardByRows(TableView x, MutableTableView y, uint8_t* mask) {
   EQAT_RETURN_IF_ERROR(CheckTable(x));
-  std::vector<Bounds> bounds(observer_enabled ? x.rows : 0);
+  std::vector<Bounds> bounds(x.rows);
   std::vector<QParams> qparams(x.rows);
   if (observer_enabled) EQAT_RETURN_IF_ERROR(row_observer->Prepare(x.rows));
   const int64_t bad = FirstFailure(x.rows, x.cols, [&](int64_t row) {
-    const std::optional<QParams> found =
-        RowQParams(row, RowOf(x, row), RowOf(x, row), observer_enabled ? &bounds[row] : nullptr);
-    if (found.has_value()) qparams[row] = *found;
-    return found.has_value();
+    return RowQParams(row, RowOf(x, row), RowOf(x, row), &qparams[row], &bounds[row]);
   });
   if (bad < x.rows) return RowError(bad, RowOf(x, bad), RowOf(x, bad));
   if (observer_enabled) {
@@ -264,7 +262,7 @@ absl::StatusOr<std::vector<Bounds>> FakeQuantize::Impl::AllBounds(const TableVie
   };
   const int64_t bad = FirstFailure(channels, table == nullptr ? 1 : table->cols, [&](int64_t row) {
     const std::optional<Bounds> found = row_observer->BoundsNow(row, present_of(row));
-    if (!found.has_value() || (must_be_usable && !UsableQParams(*found, rule).has_value())) return false;
+    if (!found.has_value() || (must_be_usable && !IsUsable(*found, rule))) return false;
     bounds[row] = *found;
     return true;
   });

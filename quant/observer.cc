@@ -98,12 +98,10 @@ absl::StatusOr<std::vector<QParams>> Observer::CalculateQParams() const {
     return FailedPrecondition(TraitsOf(config_.kind).name, "computes no scale and zero point");
   }
   if (!observed()) return std::vector<QParams>(1);
-  std::vector<QParams> qparams;
+  std::vector<QParams> qparams(min_val_.size());
   for (size_t i = 0; i < min_val_.size(); ++i) {
     const Bounds bounds = {min_val_[i], max_val_[i]};
-    const std::optional<QParams> usable = UsableQParams(bounds, rule_);
-    if (!usable.has_value()) return RangeError(absl::StrCat("channel ", i), bounds);
-    qparams.push_back(*usable);
+    if (!FindQParams(bounds, rule_, &qparams[i])) return RangeError(absl::StrCat("channel ", i), bounds);
   }
   return qparams;
 }

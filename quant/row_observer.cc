@@ -30,8 +30,8 @@ class MemorylessRowObserver final : public RowObserver {
     return BoundsOf(present);
   }
 
-  std::optional<Bounds> BoundsAfter(int64_t, absl::Span<const float>, absl::Span<const float> content) const override {
-    return BoundsOf(content);
+  bool BoundsAfter(int64_t, absl::Span<const float>, absl::Span<const float> content, Bounds* bounds) const override {
+    return FindBounds(content, bounds);
   }
 
   void CountForward(absl::Span<const int64_t> rows, std::vector<Bounds> bounds) override {
@@ -135,15 +135,17 @@ class HistoryRowObserver final : public RowObserver {
     return Observed(record, *current, forwards_ - record.forwards);
   }
 
-  std::optional<Bounds> BoundsAfter(int64_t row, absl::Span<const float> present,
-                                    absl::Span<const float> content) const override {
-    const std::optional<Bounds> current = BoundsOf(content);
-    if (!current.has_value() || !observed()) return current;
-    if (present.data() == content.data())
-      return Observed(records_[row], *current, forwards_ + 1 - records_[row].forwards);
+  bool BoundsAfter(int64_t row, absl::Span<const float> present, absl::Span<const float> content,
+                   Bounds* bounds) const override {
+    if (!FindBounds(content, bounds)) return false;
+    if (!observed()) return true;
+    if (present.data() == content.data()) {
+      *bounds = Observed(records_[row], *bounds, forwards_ + 1 - records_[row].forwards);
+      return true;
+    }
     const std::optional<Bounds> now = BoundsNow(row, present);
-    if (!now.has_value()) return std::nullopt;
-    return rule_.Next(*now, *current);
+    if (now.has_value()) *bounds = rule_.Next(*now, *bounds);
+    return now.has_value();
   }
 
   void CountForward(absl::Span<const int64_t> rows, std::vector<Bounds> bounds) override {
@@ -209,7 +211,7 @@ std::unique_ptr<RowObserver> RowObserver::Create(const ObserverConfig& config, c
 
 std::optional<Bounds> RowObserver::UsableBoundsNow(int64_t row, TableView table) const {
   const std::optional<Bounds> bounds = BoundsNow(row, absl::MakeConstSpan(table.Row(row), table.cols));
-  if (!bounds.has_value() || !UsableQParams(*bounds, qparams_rule_).has_value()) return std::nullopt;
+  if (!bounds.has_value() || !IsUsable(*bounds, qparams_rule_)) return std::nullopt;
   return bounds;
 }
 

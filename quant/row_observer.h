@@ -46,9 +46,9 @@ class RowObserver {
   virtual std::optional<Bounds> BoundsNow(int64_t row, absl::Span<const float> present) const = 0;
 
   // Bounds of `row` after one more observation, of `content` (the present content or a variant of it); they may have
-  // overflowed. nullopt as above, also for `content`.
-  virtual std::optional<Bounds> BoundsAfter(int64_t row, absl::Span<const float> present,
-                                            absl::Span<const float> content) const = 0;
+  // overflowed. False as above, also for `content`. (FindBounds says why this is an out-parameter.)
+  virtual bool BoundsAfter(int64_t row, absl::Span<const float> present, absl::Span<const float> content,
+                           Bounds* bounds) const = 0;
 
   // Counts one forward that gave `rows` (ascending) these BoundsAfter.
   virtual void CountForward(absl::Span<const int64_t> rows, std::vector<Bounds> bounds) = 0;
