@@ -59,12 +59,13 @@ absl::StatusOr<OpenedFiles> OpenFiles(const std::string& directory) {
 
 // Both files of one state of the directory, also while another process replaces it.
 absl::StatusOr<OpenedFiles> OpenConsistently(const std::string& path) {
-  for (int attempt = 0;; ++attempt) {
+  for (int attempt = 0; attempt < kMaxAttempts; ++attempt) {
     EQAT_ASSIGN_OR_RETURN(const std::string directory, io::OpenDirectory(path));
     const HeldDirectory held(directory);
     absl::StatusOr<OpenedFiles> files = OpenFiles(directory);
-    if (held.IsCurrent() || attempt + 1 == kMaxAttempts) return files;
+    if (held.IsCurrent()) return files;
   }
+  return FailedPrecondition(path, "the directory is replaced more often than it can be read");
 }
 
 }  // namespace
