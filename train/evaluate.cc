@@ -62,19 +62,20 @@ absl::StatusOr<Metrics> Evaluate(const model::Model& model, const Dataset& data,
   std::vector<float> scores;
   const bool binary = loss == LossKind::kBinaryCrossEntropyWithLogits;
   if (binary) scores.reserve(data.rows());
-  EQAT_RETURN_IF_ERROR(ForEachOutput(
+  const absl::Status status = ForEachOutput(
       model, data, progress, [&](int64_t first, absl::Span<const float> labels, const Tensor& output) -> absl::Status {
         EQAT_ASSIGN_OR_RETURN(const int64_t classes, ClassesOf(loss, output));
         EQAT_RETURN_IF_ERROR(CheckNoNaN(first, output));
-        const absl::StatusOr<LossResult> result = ComputeLoss(loss, output, labels);
-        if (!result.ok()) return AtPlace(absl::StrCat("data from row ", first), result.status());
-        sum += result->sum;
+        if (first == 0) EQAT_RETURN_IF_ERROR(CheckLabels(loss, classes, data.labels()));
+        EQAT_ASSIGN_OR_RETURN(const LossResult result, ComputeLoss(loss, output, labels));
+        sum += result.sum;
         for (size_t i = 0; i < labels.size(); ++i) {
           right += IsRight(loss, output.values.data() + i * classes, classes, labels[i]) ? 1 : 0;
         }
         if (binary) scores.insert(scores.end(), output.values.begin(), output.values.end());
         return absl::OkStatus();
-      }));
+      });
+  EQAT_RETURN_IF_ERROR(status);
   Metrics metrics;
   metrics.rows = data.rows();
   metrics.loss = sum / static_cast<double>(data.rows());

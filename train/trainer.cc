@@ -133,8 +133,8 @@ class Run {
     while (progress_.step < identity_.total_steps) {
       if (options_.stop && options_.stop()) {
         EQAT_RETURN_IF_ERROR(Save());
-        return absl::CancelledError(absl::StrCat(options_.out_path, ": interrupted at step ", progress_.step, " of ",
-                                                 identity_.total_steps));
+        return absl::CancelledError(
+            absl::StrCat(options_.out_path, ": interrupted at step ", progress_.step, " of ", identity_.total_steps));
       }
       if (const absl::Status status = Step(); !status.ok()) {
         return AtPlace(absl::StrCat("step ", progress_.step + 1), status);

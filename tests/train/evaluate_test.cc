@@ -90,6 +90,9 @@ TEST_F(EvaluateTest, Refuses) {
   EXPECT_THAT(Evaluate(model, Data("y\tn0\tn1\tuser\ttags\n1\t1\t1\t3\t\n2\t1\t1\t3\t\n"),
                        LossKind::kBinaryCrossEntropyWithLogits),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("label of row 1 is out of range (got 2")));
+  EXPECT_THAT(Evaluate(model, Data(testing::SampleLines(4500, 1) + "1\t1\t1\t3\t\n2\t1\t1\t3\t\n"),
+                       LossKind::kBinaryCrossEntropyWithLogits),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("label of row 4501 is out of range (got 2")));
   EXPECT_THAT(Predict(testing::MakeModel({.tags = 49}), Data(testing::SampleLines(3, 1))),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("table 'tag' cannot hold")));
 }

@@ -186,11 +186,11 @@ TEST_F(TrainerTest, ResumedRunsEndInTheSameBytes) {
       SCOPED_TRACE(stop);
       EXPECT_THAT(
           TrainAndStop("stopped", stop, false),
-          StatusIs(absl::StatusCode::kCancelled, HasSubstr(absl::StrCat("stopped after step ", stop, " of 28"))));
+          StatusIs(absl::StatusCode::kCancelled, HasSubstr(absl::StrCat("interrupted at step ", stop, " of 28"))));
       EXPECT_TRUE(Exists("stopped/trainer.json"));
       if (stop <= 22) {
         EXPECT_THAT(TrainAndStop("stopped", 3, true),
-                    StatusIs(absl::StatusCode::kCancelled, HasSubstr("stopped after")));
+                    StatusIs(absl::StatusCode::kCancelled, HasSubstr("interrupted at")));
       }
       EQAT_ASSERT_OK(Resume("stopped"));
       ExpectSameFiles("straight", "stopped");
@@ -309,7 +309,7 @@ TEST_F(TrainerTest, RefusesBeforeAnythingIsWritten) {
   model::Model quantized = testing::MakeModel({.qat = true});
   EQAT_ASSERT_OK(model::Convert(quantized));
   Save(quantized);
-  refuse("module 'tag': a quantized table cannot be trained");
+  refuse("module 'user': a quantized table cannot be trained");
 
   Save(SmallModel{});
   data_ = Data("y\tn0\tn1\tuser\ttags\n");
