@@ -61,6 +61,7 @@ absl::Status CheckHoldsOnly(const Names& allowed_names, const std::string& path)
 void RemoveDirectory(const Names& allowed_names, const std::string& path) {
   const auto entries = Entries(path);
   if (!entries.ok()) return;
+  (void)!chmod(path.c_str(), S_IRWXU);  // it may have been write-protected
   for (const fs::directory_entry& entry : *entries) {
     if (IsAllowed(allowed_names, entry)) unlink(entry.path().c_str());
   }
@@ -143,7 +144,7 @@ absl::StatusOr<std::unique_ptr<AtomicDirectoryWriter>> AtomicDirectoryWriter::Cr
   EQAT_ASSIGN_OR_RETURN(std::string temporary,
                         CreateTemporary(target, [](const char* name) { return mkdir(name, 0777); }));
   // As private as the old one; where the system forbids it the directory still belongs to the writer.
-  if (exists) (void)!chmod(temporary.c_str(), status.st_mode & 07777);
+  if (exists) (void)!chmod(temporary.c_str(), (status.st_mode & 07777) | S_IRWXU);
   return std::unique_ptr<AtomicDirectoryWriter>(
       new AtomicDirectoryWriter(target.path(), std::move(temporary), std::move(allowed_names)));
 }
