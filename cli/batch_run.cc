@@ -37,9 +37,10 @@ struct OutputTensor {
 };
 
 absl::Status CheckPaths(const BatchRunRequest& request) {
-  std::vector<std::string> inputs = {request.inputs, request.optimizer};
-  for (const std::string& file : model::ModelDirectoryFiles()) inputs.push_back(absl::StrCat(request.model, "/", file));
-  for (const std::string& input : inputs) EQAT_RETURN_IF_ERROR(CheckNotInput("--outputs", request.outputs, input));
+  for (const std::string& input : {request.inputs, request.optimizer}) {
+    EQAT_RETURN_IF_ERROR(CheckNotInput("--outputs", request.outputs, input));
+  }
+  EQAT_RETURN_IF_ERROR(CheckNotModelFile("--outputs", request.outputs, request.model));
   const std::string folder = fs::path(request.outputs).parent_path();
   if (!request.save.empty() && IsSameFile(folder.empty() ? "." : folder, request.save)) {
     return InvalidArgument("--outputs", "lies in the directory that --save replaces", request.outputs);

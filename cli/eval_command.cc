@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "cli/data_reading.h"
+#include "cli/path_checks.h"
 #include "cli/progress_bar.h"
 #include "cli/text_table.h"
 #include "core/status_macros.h"
@@ -68,6 +69,8 @@ absl::Status WritePredictions(const model::Model& model, const train::Dataset& d
 }
 
 absl::StatusOr<std::string> Run(const Arguments& arguments, const CommonOptions& common) {
+  EQAT_RETURN_IF_ERROR(CheckNotInput("--predictions", arguments.predictions, arguments.data));
+  EQAT_RETURN_IF_ERROR(CheckNotModelFile("--predictions", arguments.predictions, arguments.model));
   EQAT_ASSIGN_OR_RETURN(const model::Model model, model::LoadModel(arguments.model));
   EQAT_ASSIGN_OR_RETURN(const train::Dataset data, ReadDataset(arguments.data, common));
   ProgressBar bar("evaluating", "rows", ProgressBar::StyleFor(common.progress));

@@ -3,7 +3,10 @@
 #include <filesystem>
 #include <system_error>
 
+#include "absl/strings/str_cat.h"
 #include "core/error.h"
+#include "core/status_macros.h"
+#include "model/model_directory.h"
 
 namespace eqat::cli {
 
@@ -15,6 +18,13 @@ bool IsSameFile(const std::string& a, const std::string& b) {
 absl::Status CheckNotInput(absl::string_view flag, const std::string& out, const std::string& in) {
   if (!IsSameFile(out, in)) return absl::OkStatus();
   return InvalidArgument(flag, "is also an input", out, "another path");
+}
+
+absl::Status CheckNotModelFile(absl::string_view flag, const std::string& out, const std::string& model) {
+  for (const std::string& file : model::ModelDirectoryFiles()) {
+    EQAT_RETURN_IF_ERROR(CheckNotInput(flag, out, absl::StrCat(model, "/", file)));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace eqat::cli

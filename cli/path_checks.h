@@ -15,6 +15,9 @@ bool IsSameFile(const std::string& a, const std::string& b);
 // InvalidArgument when `out`, given with `flag`, is the same file or directory as `in`.
 absl::Status CheckNotInput(absl::string_view flag, const std::string& out, const std::string& in);
 
+// The same for every file of the model directory `model`.
+absl::Status CheckNotModelFile(absl::string_view flag, const std::string& out, const std::string& model);
+
 }  // namespace eqat::cli
 
 #endif  // EQAT_CLI_PATH_CHECKS_H_

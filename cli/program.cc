@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "core/error.h"
@@ -48,6 +49,12 @@ absl::Status WriteToStandardOutput(const std::string& text) {
   return absl::UnavailableError(ErrorText("standard output", "cannot be written", std::strerror(errno)));
 }
 
+// What is wrong with a seed, or nothing. CLI11 alone takes -1 and numbers that do not fit.
+std::string SeedError(const std::string& text) {
+  uint64_t seed = 0;
+  return absl::SimpleAtoi(text, &seed) ? "" : absl::StrCat(text, " is no whole number from 0 to ", UINT64_MAX);
+}
+
 std::string VerbNames(absl::Span<const Verb> verbs) {
   return absl::StrJoin(verbs, ", ", [](std::string* out, const Verb& verb) { absl::StrAppend(out, verb.name); });
 }
@@ -77,7 +84,7 @@ void Declare(absl::Span<const Verb> verbs, ParsedProgram& program) {
     Action action = verb.declare(*sub);
     sub->add_option("--threads", program.threads, "Number of threads (default: all cores)")
         ->check(CLI::Range(1, kMaxThreads));
-    sub->add_option("--seed", program.common.seed, "Seed of everything random")->check(CLI::NonNegativeNumber);
+    sub->add_option("--seed", program.common.seed, "Seed of everything random")->check(CLI::Validator(SeedError, ""));
     sub->add_flag("--progress", program.common.progress, "Show progress even if standard error is no terminal");
     program.actions.emplace_back(sub, std::move(action));
   }

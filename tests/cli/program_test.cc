@@ -1,0 +1,99 @@
+#include "cli/program.h"
+
+#include "tests/cli/cli_test.h"
+
+namespace eqat::testing {
+namespace {
+
+using ::testing::HasSubstr;
+
+const std::vector<std::string>& Verbs() {
+  static const auto& verbs =
+      *new std::vector<std::string>{"prepare", "train", "eval", "convert", "ptq", "to-float", "run", "inspect"};
+  return verbs;
+}
+
+TEST(ProgramTest, HelpTeachesEveryVerb) {
+  const ProgramResult help = RunProgram({"--help"});
+  ExpectDone(help);
+  for (const std::string& verb : Verbs()) {
+    SCOPED_TRACE(verb);
+    EXPECT_THAT(help.out, HasSubstr("\n  " + verb + " "));
+    const ProgramResult verb_help = RunProgram({verb, "--help"});
+    ExpectDone(verb_help);
+    EXPECT_THAT(verb_help.out, HasSubstr("Examples:\n  eqat " + verb + " "));
+    EXPECT_THAT(verb_help.out, HasSubstr("Reads "));
+    EXPECT_THAT(verb_help.out, HasSubstr("rites "));
+    for (const char* flag : {"--threads", "--seed", "--progress"}) EXPECT_THAT(verb_help.out, HasSubstr(flag));
+  }
+}
+
+TEST(ProgramTest, HelpNamesNothingThatIsNotThere) {
+  const ProgramResult help = RunProgram({"--help"});
+  for (const char* verb : {"freeze", "export", "import", "formats"}) {
+    SCOPED_TRACE(verb);
+    EXPECT_THAT(help.out, ::testing::Not(HasSubstr(verb)));
+    ExpectError(RunProgram({verb}), 2, {"no such verb", verb});
+  }
+}
+
+TEST(ProgramTest, PrintsItsVersion) {
+  const ProgramResult version = RunProgram({"--version"});
+  ExpectDone(version);
+  EXPECT_THAT(version.out, ::testing::MatchesRegex("eqat [0-9]+\\.[0-9]+\\.[0-9]+\n"));
+}
+
+TEST(ProgramTest, WrongUseIsExitCodeTwo) {
+  const struct {
+    std::vector<std::string> arguments;
+    std::string part;
+  } kCases[] = {
+      {{}, "a verb is missing"},
+      {{""}, "no such verb"},
+      {{"evaluate"}, "evaluate"},
+      {{"--bogus"}, "--bogus"},
+      {{"prepare"}, "MODEL is required"},
+      {{"prepare", "m", "--out", "o"}, "--qconfig is required"},
+      {{"prepare", "m", "--qconfig", "q"}, "--out is required"},
+      {{"prepare", "m", "--qconfig", "q", "--out"}, "--out"},
+      {{"prepare", "m", "--qconfig", "q", "--out", "o", "--out", "p"}, "--out"},
+      {{"convert", "m", "n", "--out", "o"}, "n"},
+      {{"convert", "m", "--out", "o", "--bogus"}, "--bogus"},
+      {{"to-float", "m", "--out", "o", "--dtype", "f64"}, "f64"},
+      {{"eval", "m", "--data", "d", "--loss", "hinge"}, "hinge"},
+      {{"run", "m", "--inputs", "i"}, "--outputs is required"},
+      {{"inspect", "m", "--threads", "0"}, "--threads"},
+      {{"inspect", "m", "--threads", "1e9"}, "--threads"},
+      {{"inspect", "m", "--threads", "two"}, "--threads"},
+      {{"inspect", "m", "--seed", "-1"}, "--seed"},
+      {{"inspect", "m", "--seed", "99999999999999999999999"}, "--seed"},
+      {{"inspect", "m\nn", "o\np"}, "o p"},
+  };
+  for (const auto& test : kCases) {
+    SCOPED_TRACE(::testing::PrintToString(test.arguments));
+    ExpectError(RunProgram(test.arguments), 2, {"command line: ", test.part});
+  }
+}
+
+TEST(ProgramTest, EverythingElseIsExitCodeOne) {
+  ExpectError(RunProgram({"inspect", "/nonexistent"}), 1, {"/nonexistent", "No such file"});
+  ExpectError(RunProgram({"inspect", ""}), 1, {"empty"});
+  ExpectError(RunProgram({"inspect", "/no\nsuch\x1b[31m"}), 1, {"/no such [31m"});
+}
+
+using ProgramCliTest = CliTest;
+
+TEST_F(ProgramCliTest, OutputThatNobodyTakesIsAnError) {
+  WriteModel();
+  ProgramOptions options;
+  options.out_is_closed_pipe = true;
+  ExpectError(RunProgram({"inspect", Path("model")}, options), 1, {"standard output"});
+}
+
+TEST_F(ProgramCliTest, SeedAndThreadsHoldForEveryVerb) {
+  WriteModel();
+  ExpectDone(RunProgram({"inspect", Path("model"), "--threads", "1", "--seed", "18446744073709551615"}));
+}
+
+}  // namespace
+}  // namespace eqat::testing

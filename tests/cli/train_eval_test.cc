@@ -1,0 +1,125 @@
+// train and eval: from data to numbers, and what a signal leaves behind.
+#include <csignal>
+
+#include "io/json_reader.h"
+#include "tests/cli/cli_test.h"
+
+namespace eqat::testing {
+namespace {
+
+using ::testing::HasSubstr;
+
+class TrainEvalTest : public CliTest {
+ protected:
+  TrainEvalTest() {
+    WriteQatModel();
+    WriteData(200);
+  }
+  std::vector<std::string> TrainArguments(const std::string& model) const {
+    return {"train",    Path(model),        "--data", Path("data.json"),
+            "--config", Path("train.json"), "--out",  Path("trained")};
+  }
+  io::Json Eval(const std::string& model) const {
+    const ProgramResult result = RunProgram({"eval", Path(model), "--data", Path("data.json"), "--json"});
+    ExpectDone(result);
+    return io::Json::parse(result.out);
+  }
+};
+
+TEST_F(TrainEvalTest, TrainingLearnsAndConversionKeepsTheNumbers) {
+  const ProgramResult trained = RunProgram(TrainArguments("qat"));
+  ExpectDone(trained);
+  EXPECT_THAT(trained.out, HasSubstr("75 steps, loss "));
+  const io::Json before = Eval("qat"), after = Eval("trained");
+  EXPECT_LT(after["loss"], before["loss"]);
+  EXPECT_EQ(after["rows"], 200);
+  EXPECT_EQ(after["skipped_lines"], 0);
+  EXPECT_GT(after["auc"], 0.5);
+  ExpectDone(RunProgram({"convert", Path("trained"), "--out", Path("small")}));
+  EXPECT_EQ(Eval("small"), after);
+}
+
+TEST_F(TrainEvalTest, EvalPrintsATable) {
+  const ProgramResult result = RunProgram({"eval", Path("model"), "--data", Path("data.json")});
+  ExpectDone(result);
+  EXPECT_THAT(result.out, ::testing::MatchesRegex("rows +loss +accuracy +AUC +skipped lines\n[- ]+\n +200 +[0-9.]+ "
+                                                  "+[0-9.]+ +[0-9.]+ +0\n"));
+}
+
+TEST_F(TrainEvalTest, SeedReplacesTheConfigs) {
+  ExpectDone(RunProgram(TrainArguments("model")));
+  const std::string of_config = Read("trained/model.safetensors");
+  std::vector<std::string> arguments = TrainArguments("model");
+  arguments.back() = Path("other");
+  arguments.insert(arguments.end(), {"--seed", "99"});
+  ExpectDone(RunProgram(arguments));
+  EXPECT_NE(Read("other/model.safetensors"), of_config);
+}
+
+TEST_F(TrainEvalTest, EvalWritesPredictions) {
+  ExpectDone(RunProgram({"eval", Path("model"), "--data", Path("data.json"), "--predictions", Path("logits")}));
+  EXPECT_THAT(ReadTensors("logits").at("predictions").shape, ::testing::ElementsAre(200, 1));
+}
+
+TEST_F(TrainEvalTest, RefusesItsInputAsOutput) {
+  const auto before = Snapshot();
+  for (const char* input : {"data.json", "model/model.json"}) {
+    ExpectError(RunProgram({"eval", Path("model"), "--data", Path("data.json"), "--predictions", Path(input)}), 1,
+                {"--predictions", "also an input"});
+  }
+  std::vector<std::string> arguments = TrainArguments("model");
+  arguments.back() = Path("model");
+  ExpectError(RunProgram(arguments), 1, {"--out", "also an input"});
+  EXPECT_EQ(Snapshot(), before);
+}
+
+class InterruptedTrainingTest : public TrainEvalTest {
+ protected:
+  InterruptedTrainingTest() {
+    Write("train.json",
+          R"({"version": 1, "epochs": 1000000, "batch_size": 2, "checkpoint_every_steps": 0, "log_every_steps": 0,
+              "optimizer": {"type": "SGD", "lr": 0.001}})");
+  }
+  // Step at which a run stopped by `signal_number` says it was.
+  int64_t InterruptedStep(const std::vector<std::string>& arguments, int signal_number) const {
+    std::vector<std::string> with_progress = arguments;
+    with_progress.push_back("--progress");
+    RunningProgram running(with_progress);
+    EXPECT_TRUE(running.WaitForError("training"));
+    running.Signal(signal_number);
+    const ProgramResult result = running.Wait();
+    EXPECT_EQ(result.exit_code, 1);
+    const std::string last_line = result.error.substr(result.error.rfind('\n', result.error.size() - 2) + 1);
+    EXPECT_THAT(last_line, ::testing::StartsWith("eqat: error: "));
+    EXPECT_THAT(last_line, HasSubstr("; continue with --resume\n"));
+    const std::string mark = "interrupted at step ";
+    const size_t at = last_line.find(mark);
+    EXPECT_NE(at, std::string::npos) << last_line;
+    return at == std::string::npos ? -1 : std::atoll(last_line.c_str() + at + mark.size());
+  }
+};
+
+TEST_F(InterruptedTrainingTest, SavesACheckpointThatResumes) {
+  std::vector<std::string> arguments = TrainArguments("qat");
+  const int64_t first = InterruptedStep(arguments, SIGINT);
+  EXPECT_GT(first, 0);
+  ExpectDone(RunProgram({"inspect", Path("trained")}));
+  EXPECT_TRUE(Exists("trained/optimizer.safetensors"));
+  arguments.push_back("--resume");
+  EXPECT_GT(InterruptedStep(arguments, SIGTERM), first);
+}
+
+TEST_F(InterruptedTrainingTest, KillLeavesTheFolderWithoutAResult) {
+  RunningProgram running([this] {
+    std::vector<std::string> arguments = TrainArguments("qat");
+    arguments.push_back("--progress");
+    return arguments;
+  }());
+  ASSERT_TRUE(running.WaitForError("training"));
+  running.Signal(SIGKILL);
+  EXPECT_EQ(running.Wait().signal, SIGKILL);
+  EXPECT_FALSE(Exists("trained"));
+}
+
+}  // namespace
+}  // namespace eqat::testing
