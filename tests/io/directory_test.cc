@@ -268,6 +268,15 @@ TEST(ReadDirectory, GivesUpAndGivesBackErrors) {
               StatusIs(StatusCode::kFailedPrecondition, HasSubstr("is replaced again and again")));
 }
 
+TEST(ReplaceDirectory, DoesNotReplaceWhatIsSaidNotToBeThere) {
+  const TempDir dir;
+  EQAT_ASSERT_OK(WriteBoth(dir / "other", "new"));
+  fs::create_directory(dir / "model");
+  EXPECT_THAT(ReplaceDirectory(dir / "other", dir / "model", /*exists=*/false),
+              StatusIs(StatusCode::kAlreadyExists, HasSubstr("model: cannot be put in place: File exists")));
+  EXPECT_THAT(dir.List("model"), IsEmpty());
+}
+
 TEST(ReplaceByTwoRenames, PutsTheOldContentAside) {
   const TempDir dir;
   EQAT_ASSERT_OK(WriteBoth(dir / "model", "old"));
