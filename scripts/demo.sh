@@ -2,24 +2,34 @@
 # The whole way on real data: trains a float model that predicts which Debian package depends on which, converts it to QAT
 # at 8, 4 and 2 bits, fine-tunes, packs the tables and compares what is left of sizes and losses.
 #
-#   scripts/demo.sh [DIR]      DIR (default: demo) receives rows, models and results
+#   scripts/demo.sh [--use BUILD] [DIR]      DIR (default: demo) receives rows, models and results; --use takes the programs
+#                                            of a finished build instead of making one
 #
 # Installs what is missing first. About a minute of computing on two cores, after the build.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-case "${1:-}" in
-  -h | --help) sed -n '2,7s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
-esac
+build=
+while [ $# -gt 0 ]; do
+  case "$1" in
+    -h | --help) sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
+    --use) build=${2:?--use needs a build folder}; shift 2 ;;
+    -*) echo "demo.sh: unknown option $1 (see --help)" >&2; exit 2 ;;
+    *) break ;;
+  esac
+done
 demo=${1:-demo}
 links=examples/package_links
 
 say() { printf '\n== %s\n' "$*"; }
 
-scripts/setup.sh build
-say "build"
-cmake --preset program -G Ninja >/dev/null
-cmake --build --preset program -j "$(nproc)"
-eqat=build/cli/eqat
+if [ -z "$build" ]; then
+  build=build
+  scripts/setup.sh build
+  say "build"
+  cmake --preset program -G Ninja >/dev/null
+  cmake --build --preset program -j "$(nproc)"
+fi
+eqat=$build/cli/eqat
 
 started=$SECONDS
 say "rows from the snapshot of Debian's package index"
@@ -36,7 +46,7 @@ evaluate() {  # evaluate MODEL: loss and AUC on the test packages, and every pre
 }
 
 say "float model, trained on the first half of the rows"
-build/examples/package_links/make_model "$demo/data" "$models/untrained"
+"$build"/examples/package_links/make_model "$demo/data" "$models/untrained"
 "$eqat" train "$models/untrained" --data "$demo/data/train.0.json" --config "$links/train.json" --out "$models/half"
 
 say "float: trained on with the second half"
@@ -59,7 +69,7 @@ done
 evaluate float-again
 
 say "result ($((SECONDS - started)) s of computing)"
-"$links/report.py" "$demo" --eqat "$eqat"
+"$links/report.py" "$demo" --eqat "$eqat" --check
 
 cat <<TEXT
 
