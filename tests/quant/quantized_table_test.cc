@@ -5,6 +5,7 @@
 #include <numeric>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "core/error.h"
 #include "core/rng.h"
 #include "gmock/gmock.h"

@@ -6,6 +6,7 @@
 #include <set>
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "core/parallel_for.h"
 #include "gmock/gmock.h"
 #include "tests/train/train_fixture.h"

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "core/parallel_for.h"
 #include "gmock/gmock.h"
 #include "tests/golden/optimizer_golden.h"

@@ -6,6 +6,7 @@
 #include <map>
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "core/parallel_for.h"
 #include "gmock/gmock.h"
 #include "model/prepare_qat.h"
