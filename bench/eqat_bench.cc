@@ -4,8 +4,8 @@
 //
 // op `forward`: look-ups alone; variants nn, qat8, qat4, qat2 (a training forward), quantized8, quantized4, quantized2.
 // op `step`: forward, backward and SGD update; variants nn_sgd, qat8_sgd, qat4_sgd.
-// Batches rotate, so that rows of a table larger than the caches come from memory. Every result is compared with the slow
-// reference before anything is timed.
+// Batches rotate, so that rows of a table larger than the caches come from memory. Every result is compared with the
+// slow reference before anything is timed.
 #include <benchmark/benchmark.h>
 
 #include <cmath>
@@ -157,8 +157,8 @@ void ForwardQat(benchmark::State& state, Shape shape, int bits) {
   eqat::nn::LookupContext context;
   int64_t iteration = 0;
   for (auto _ : state) {
-    OrDie(table.Forward(batches.Input(iteration++), eqat::MutableTableView(out.data(), shape.bags, shape.dim),
-                        &context));
+    OrDie(
+        table.Forward(batches.Input(iteration++), eqat::MutableTableView(out.data(), shape.bags, shape.dim), &context));
   }
   SetCounters(state, shape, 4.0 * static_cast<double>(shape.dim));
 }
@@ -194,8 +194,8 @@ void Step(benchmark::State& state, const Shape& shape, Bag table) {
   eqat::nn::LookupContext context;
   int64_t iteration = 0;
   for (auto _ : state) {
-    OrDie(table.Forward(batches.Input(iteration++), eqat::MutableTableView(out.data(), shape.bags, shape.dim),
-                        &context));
+    OrDie(
+        table.Forward(batches.Input(iteration++), eqat::MutableTableView(out.data(), shape.bags, shape.dim), &context));
     const eqat::nn::EmbeddingGradients grads =
         OrDie(table.Backward(context, eqat::TableView(grad_output.data(), shape.bags, shape.dim)));
     if constexpr (requires { table.WillModifyRows(grads.weight.rows); }) table.WillModifyRows(grads.weight.rows);

@@ -39,7 +39,8 @@ T OrDie(absl::StatusOr<T> value) {
 
 class TimedTable {
  public:
-  TimedTable(int64_t rows, int64_t dim, int64_t lookups) : rows_(rows), dim_(dim), indices_(lookups), out_(lookups * dim) {
+  TimedTable(int64_t rows, int64_t dim, int64_t lookups)
+      : rows_(rows), dim_(dim), indices_(lookups), out_(lookups * dim) {
     eqat::nn::EmbeddingBagOptions options;
     options.num_embeddings = rows;
     options.embedding_dim = dim;
@@ -87,7 +88,8 @@ double Median(std::vector<double> values) {
 
 int main(int argc, char** argv) {
   int64_t lookups = 4096, dim = 64, repetitions = 51;
-  const bool parsed = (argc < 2 || absl::SimpleAtoi(argv[1], &lookups)) && (argc < 3 || absl::SimpleAtoi(argv[2], &dim)) &&
+  const bool parsed = (argc < 2 || absl::SimpleAtoi(argv[1], &lookups)) &&
+                      (argc < 3 || absl::SimpleAtoi(argv[2], &dim)) &&
                       (argc < 4 || absl::SimpleAtoi(argv[3], &repetitions)) && argc <= 4;
   if (!parsed || lookups < 1 || dim < 1 || repetitions < 1) {
     std::fprintf(stderr, "usage: table_size_bench [LOOKUPS] [DIM] [REPETITIONS]\n");

@@ -32,7 +32,7 @@ class DistinctRows {
  private:
   std::vector<int64_t> rows_;
   std::vector<int64_t> slots_;
-  std::vector<int64_t> positions_;    // by slot, then ascending
+  std::vector<int64_t> positions_;     // by slot, then ascending
   std::vector<int64_t> begins_ = {0};  // [size + 1] into positions_
 };
 

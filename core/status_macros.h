@@ -8,11 +8,11 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
-#define EQAT_RETURN_IF_ERROR(expression)                                 \
-  do {                                                                   \
+#define EQAT_RETURN_IF_ERROR(expression)                                \
+  do {                                                                  \
     if (::absl::Status eqat_status = (expression); !eqat_status.ok()) { \
-      return eqat_status;                                                \
-    }                                                                    \
+      return eqat_status;                                               \
+    }                                                                   \
   } while (false)
 
 #define EQAT_STATUS_CONCAT_INNER(a, b) a##b

@@ -1,4 +1,5 @@
-// From a float table to 4 bits a weight: prepare, train a little, convert; and the promise that nothing changes on the way.
+// From a float table to 4 bits a weight: prepare, train a little, convert; and the promise that nothing changes on the
+// way.
 #include <cstdint>
 #include <cstring>
 #include <iostream>

@@ -65,8 +65,8 @@ absl::Status AddTable(const TableSpec& spec, uint64_t seed, eqat::model::Model& 
 
 absl::Status AddLinear(const std::string& name, int64_t in_features, int64_t out_features, uint64_t seed,
                        eqat::model::Model& model) {
-  EQAT_ASSIGN_OR_RETURN(auto linear,
-                        eqat::nn::Linear::Create({.in_features = in_features, .out_features = out_features}, seed, name));
+  EQAT_ASSIGN_OR_RETURN(
+      auto linear, eqat::nn::Linear::Create({.in_features = in_features, .out_features = out_features}, seed, name));
   return model.AddModule(name, std::move(linear));
 }
 
@@ -87,8 +87,7 @@ eqat::model::Graph MakeGraph(const std::vector<TableSpec>& tables) {
       {.name = "dots", .op = Op::kCallFunction, .function = Function::kInteractDot, .args = features});
   std::vector<std::string> all = features;
   all.push_back("dots");
-  graph.nodes.push_back(
-      {.name = "x", .op = Op::kCallFunction, .function = Function::kCat, .args = all, .int_arg = 1});
+  graph.nodes.push_back({.name = "x", .op = Op::kCallFunction, .function = Function::kCat, .args = all, .int_arg = 1});
   graph.nodes.push_back({.name = "hidden", .op = Op::kCallModule, .target = "top.0", .args = {"x"}});
   graph.nodes.push_back({.name = "active", .op = Op::kCallModule, .target = "top.1", .args = {"hidden"}});
   graph.nodes.push_back({.name = "logit", .op = Op::kCallModule, .target = "top.2", .args = {"active"}});
@@ -102,10 +101,11 @@ absl::Status MakeModel(const std::string& data, const std::string& out, uint64_t
   EQAT_ASSIGN_OR_RETURN(const int64_t tags, CountLines(data + "/tags.txt"));
   // Hashed fields have the bucket counts of the data spec.
   const std::vector<TableSpec> tables = {
-      {"section", sections, false},           {"prefix", 4096, false},          {"suffix", 4096, false},
-      {"first", 8192, false},                 {"candidate", candidates, false}, {"candidate_section", sections, false},
-      {"candidate_first", 4096, false},       {"candidate_suffix", 4096, false}, {"basket", candidates, true},
-      {"tags", tags, true},
+      {"section", sections, false},     {"prefix", 4096, false},
+      {"suffix", 4096, false},          {"first", 8192, false},
+      {"candidate", candidates, false}, {"candidate_section", sections, false},
+      {"candidate_first", 4096, false}, {"candidate_suffix", 4096, false},
+      {"basket", candidates, true},     {"tags", tags, true},
   };
   eqat::model::Model model;
   for (const TableSpec& table : tables) EQAT_RETURN_IF_ERROR(AddTable(table, seed, model));

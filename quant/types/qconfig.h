@@ -17,12 +17,17 @@
 namespace eqat::quant {
 
 enum class ObserverKind : uint8_t {
-  kMinMax, kMovingAverageMinMax, kPerChannelMinMax, kMovingAveragePerChannelMinMax, kNoop, kPlaceholder,
+  kMinMax,
+  kMovingAverageMinMax,
+  kPerChannelMinMax,
+  kMovingAveragePerChannelMinMax,
+  kNoop,
+  kPlaceholder,
 };
 
 struct ObserverKindTraits {
   ObserverKind kind;
-  const char* name;     // torch's class name, also in JSON
+  const char* name;  // torch's class name, also in JSON
   bool per_channel;
   bool moving_average;  // takes averaging_constant
   bool computes_qparams;
@@ -43,11 +48,11 @@ struct ObserverConfig {
   ObserverKind kind = ObserverKind::kMovingAverageMinMax;
   Dtype dtype = Dtype::kQUInt8;
   QScheme qscheme = QScheme::kPerTensorAffine;
-  bool reduce_range = false;          // halves 8-bit code ranges: 0..127, -64..63
-  std::optional<int32_t> quant_min;   // both or none; must include 0 and fit the dtype
+  bool reduce_range = false;         // halves 8-bit code ranges: 0..127, -64..63
+  std::optional<int32_t> quant_min;  // both or none; must include 0 and fit the dtype
   std::optional<int32_t> quant_max;
-  double averaging_constant = 0.01;   // moving averages only; 1 means memoryless
-  int ch_axis = 0;                    // per-channel only
+  double averaging_constant = 0.01;     // moving averages only; 1 means memoryless
+  int ch_axis = 0;                      // per-channel only
   double eps = 1.1920928955078125e-07;  // 2^-23; smallest scale that is kept
 
   bool operator==(const ObserverConfig&) const = default;
@@ -76,8 +81,8 @@ struct CodeRange {
 };
 absl::StatusOr<CodeRange> CodeRangeOf(const ObserverConfig& config);
 
-// Meaning, not syntax: kind against qscheme, code range, symmetric with reduced quint8, eps and averaging_constant finite.
-// InvalidArgument with the offending values.
+// Meaning, not syntax: kind against qscheme, code range, symmetric with reduced quint8, eps and averaging_constant
+// finite. InvalidArgument with the offending values.
 absl::Status Validate(const ObserverConfig& config);
 absl::Status Validate(const WeightConfig& config);
 

@@ -30,7 +30,8 @@ class QConfigMapping {
 
   struct Resolution {
     Value qconfig;
-    std::string rule;  // "module_name item", "module_name_regex user_.*", "object_type nn.Embedding", "global", "no rule"
+    std::string
+        rule;  // "module_name item", "module_name_regex user_.*", "object_type nn.Embedding", "global", "no rule"
   };
   Resolution Resolve(const std::string& name, const std::string& type) const;
 

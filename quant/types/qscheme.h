@@ -10,7 +10,11 @@
 namespace eqat::quant {
 
 enum class QScheme : uint8_t {
-  kPerTensorAffine, kPerTensorSymmetric, kPerChannelAffine, kPerChannelSymmetric, kPerChannelAffineFloatQParams,
+  kPerTensorAffine,
+  kPerTensorSymmetric,
+  kPerChannelAffine,
+  kPerChannelSymmetric,
+  kPerChannelAffineFloatQParams,
 };
 
 struct QSchemeTraits {

@@ -1,5 +1,5 @@
-// IsOk, IsOkAndHolds, StatusIs for absl::Status and absl::StatusOr, with the names of absl/status/status_matchers.h, which
-// the packaged Abseil lacks.
+// IsOk, IsOkAndHolds, StatusIs for absl::Status and absl::StatusOr, with the names of absl/status/status_matchers.h,
+// which the packaged Abseil lacks.
 #ifndef EQAT_TESTS_SUPPORT_STATUS_MATCHERS_H_
 #define EQAT_TESTS_SUPPORT_STATUS_MATCHERS_H_
 
