@@ -58,12 +58,15 @@ absl::Status CheckFeed(const Graph& graph, const std::set<std::string>& index_in
   return absl::OkStatus();
 }
 
+// No process can address more: asking for it would only end in a failed allocation.
+constexpr int64_t kAddressSpaceBytes = int64_t{1} << 47;
+
 absl::StatusOr<Tensor> MakeTensor(std::vector<int64_t> shape) {
   std::optional<int64_t> bytes = sizeof(float);
   for (const int64_t extent : shape) {
     if (bytes) bytes = CheckedMul(*bytes, extent);
   }
-  if (!bytes) return ResourceExhausted("output", "too large", ShapeText(shape));
+  if (!bytes || *bytes > kAddressSpaceBytes) return ResourceExhausted("output", "too large", ShapeText(shape));
   return Tensor(std::move(shape));
 }
 

@@ -29,7 +29,7 @@ using TestTensors = std::map<std::string, TestTensor>;
 template <typename T>
 TestTensor MakeTensor(io::TensorDtype dtype, std::vector<int64_t> shape, const std::vector<T>& values) {
   TestTensor tensor{dtype, std::move(shape), std::string(values.size() * sizeof(T), '\0')};
-  std::memcpy(tensor.bytes.data(), values.data(), tensor.bytes.size());
+  if (!values.empty()) std::memcpy(tensor.bytes.data(), values.data(), tensor.bytes.size());
   return tensor;
 }
 TestTensor F32(std::vector<int64_t> shape, const std::vector<float>& values);
