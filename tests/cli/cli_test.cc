@@ -42,14 +42,14 @@ TestTensor I32(std::vector<int64_t> shape, const std::vector<int32_t>& values) {
 std::vector<float> FloatsOf(const TestTensor& tensor) {
   EXPECT_EQ(tensor.dtype, io::TensorDtype::kF32);
   std::vector<float> values(tensor.bytes.size() / sizeof(float));
-  std::memcpy(values.data(), tensor.bytes.data(), tensor.bytes.size());
+  if (!values.empty()) std::memcpy(values.data(), tensor.bytes.data(), tensor.bytes.size());
   return values;
 }
 
 std::vector<int64_t> IntegersOf(const TestTensor& tensor) {
   EXPECT_EQ(tensor.dtype, io::TensorDtype::kI64);
   std::vector<int64_t> values(tensor.bytes.size() / sizeof(int64_t));
-  std::memcpy(values.data(), tensor.bytes.data(), tensor.bytes.size());
+  if (!values.empty()) std::memcpy(values.data(), tensor.bytes.data(), tensor.bytes.size());
   return values;
 }
 
