@@ -1,5 +1,6 @@
 // Dataset::Read: lines to columns. A line goes straight into the columns; a bad one is taken back.
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -62,15 +63,23 @@ class Columns {
     const auto found = std::find(names_.begin(), names_.end(), name);
     if (found == names_.end()) {
       return InvalidArgument(file_, "no such column", absl::StrCat("'", name, "' in ", spec_.path),
-                             absl::StrCat("one of ", absl::StrJoin(names_, ", ")));
+                             absl::StrCat("one of ", NamesText()));
     }
     if (std::find(found + 1, names_.end(), name) != names_.end()) {
-      return InvalidArgument(absl::StrCat(file_, ":1"), "column name stands in the header twice", name);
+      return InvalidArgument(absl::StrCat(file_, ":1"), "column name stands in the header twice", FieldExcerpt(name));
     }
     return found - names_.begin();
   }
 
  private:
+  // A file that is no table has a first line of any length and of any bytes.
+  std::string NamesText() const {
+    constexpr size_t kMaxNames = 32;
+    const auto end = names_.begin() + static_cast<std::ptrdiff_t>(std::min(names_.size(), kMaxNames));
+    const auto append = [](std::string* out, const std::string& name) { absl::StrAppend(out, FieldExcerpt(name)); };
+    return absl::StrCat(absl::StrJoin(names_.begin(), end, ", ", append), end == names_.end() ? "" : ", ...");
+  }
+
   const DataSpec& spec_;
   const std::string& file_;
   std::vector<std::string> names_;

@@ -1,49 +1,27 @@
 #include "train/line_reader.h"
 
-#include <sys/stat.h>
-
-#include <algorithm>
-#include <cerrno>
 #include <cstring>
 #include <utility>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "core/error.h"
+#include "core/status_macros.h"
 
 namespace eqat::train {
 namespace {
 
 constexpr size_t kBufferBytes = size_t{1} << 20;
-constexpr unsigned kGzipBufferBytes = 1u << 18;
+constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<LineReader>> LineReader::Open(const std::string& path) {
-  struct stat info;
-  if (stat(path.c_str(), &info) != 0) {
-    const int error = errno;
-    if (error == ENOENT || error == ENOTDIR) return NotFound(path, "no such file");
-    return absl::ErrnoToStatus(error, absl::StrCat(path, ": cannot be opened: ", std::strerror(error)));
-  }
-  if (!S_ISREG(info.st_mode)) return InvalidArgument(path, "is not a regular file");
-  gzFile file = gzopen(path.c_str(), "rb");
-  if (file == nullptr) {
-    const int error = errno;
-    return absl::ErrnoToStatus(error, absl::StrCat(path, ": cannot be opened: ", std::strerror(error)));
-  }
-  gzbuffer(file, kGzipBufferBytes);
-  std::unique_ptr<LineReader> reader(new LineReader(path, info.st_size, file));
-  if (absl::EndsWith(path, ".gz") && gzdirect(file) != 0) return DataLoss(path, "is not gzip data");
-  return reader;
+  EQAT_ASSIGN_OR_RETURN(std::unique_ptr<StoredFile> file, StoredFile::Open(path));
+  return std::unique_ptr<LineReader>(new LineReader(path, std::move(file)));
 }
 
-LineReader::LineReader(std::string path, int64_t file_bytes, gzFile file)
-    : path_(std::move(path)), file_bytes_(file_bytes), file_(file), buffer_(kBufferBytes) {}
-
-LineReader::~LineReader() { gzclose_r(file_); }
-
-int64_t LineReader::bytes_read() const { return std::clamp<int64_t>(gzoffset(file_), 0, file_bytes_); }
+LineReader::LineReader(std::string path, std::unique_ptr<StoredFile> file)
+    : path_(std::move(path)), file_(std::move(file)), buffer_(kBufferBytes) {}
 
 bool LineReader::Fill() {
   std::memmove(buffer_.data(), buffer_.data() + begin_, end_ - begin_);
@@ -57,16 +35,13 @@ bool LineReader::Fill() {
     }
     buffer_.resize(2 * buffer_.size());
   }
-  const int count = gzread(file_, buffer_.data() + end_, static_cast<unsigned>(buffer_.size() - end_));
-  int error = Z_OK;
-  const char* message = gzerror(file_, &error);
-  // zlib reports the end of a truncated file as "buffer error" and not as a failed read.
-  if (count < 0 || (count == 0 && error != Z_OK && error != Z_STREAM_END)) {
-    status_ = DataLoss(path_, absl::StrCat("gzip data is truncated or corrupt: ", message));
+  const absl::StatusOr<size_t> count = file_->Read(buffer_.data() + end_, buffer_.size() - end_);
+  if (!count.ok()) {
+    status_ = count.status();
     return false;
   }
-  end_ += static_cast<size_t>(count);
-  end_of_file_ = count == 0;
+  end_ += *count;
+  end_of_file_ = *count == 0;
   return true;
 }
 
@@ -97,6 +72,9 @@ bool LineReader::Next(std::string_view* line) {
     if (length > 0 && start[length - 1] == '\r') --length;
     *line = std::string_view(start, length);
     break;
+  }
+  if (line_number_ == 0 && line->substr(0, kByteOrderMark.size()) == kByteOrderMark) {
+    line->remove_prefix(kByteOrderMark.size());
   }
   if (line->empty()) {
     *line = std::string_view();  // AtEnd may move the buffer

@@ -6,8 +6,6 @@
 #ifndef EQAT_TRAIN_LINE_READER_H_
 #define EQAT_TRAIN_LINE_READER_H_
 
-#include <zlib.h>
-
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -16,6 +14,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "train/stored_file.h"
 
 namespace eqat::train {
 
@@ -23,32 +22,29 @@ class LineReader {
  public:
   static constexpr int64_t kMaxLineBytes = int64_t{64} << 20;
 
-  // A regular file; gzip is recognised by its first bytes. A name that ends in ".gz" must hold gzip: DataLoss
-  // otherwise.
+  // Fails as StoredFile::Open does.
   static absl::StatusOr<std::unique_ptr<LineReader>> Open(const std::string& path);
-  ~LineReader();
   LineReader(const LineReader&) = delete;
   LineReader& operator=(const LineReader&) = delete;
 
-  // The next line without its "\n" or "\r\n", valid until the next call. An empty last line is no line. False at the
-  // end of the file and on an error: look at status().
+  // The next line without its "\n" or "\r\n" and, if it is the first, without a byte order mark of UTF-8; valid until
+  // the next call. An empty last line is no line. False at the end of the file and on an error: look at status().
   bool Next(std::string_view* line);
-  // DataLoss for truncated or corrupt gzip data, InvalidArgument for a line over kMaxLineBytes.
+  // What StoredFile::Read said, or InvalidArgument for a line over kMaxLineBytes.
   const absl::Status& status() const { return status_; }
 
   const std::string& path() const { return path_; }
   int64_t line_number() const { return line_number_; }  // of the line last returned, from 1
-  int64_t file_bytes() const { return file_bytes_; }    // as stored
-  int64_t bytes_read() const;                           // as stored, up to file_bytes()
+  int64_t file_bytes() const { return file_->file_bytes(); }
+  int64_t bytes_read() const { return file_->bytes_read(); }
 
  private:
-  LineReader(std::string path, int64_t file_bytes, gzFile file);
+  LineReader(std::string path, std::unique_ptr<StoredFile> file);
   bool Fill();
   bool AtEnd();
 
   std::string path_;
-  int64_t file_bytes_;
-  gzFile file_;
+  std::unique_ptr<StoredFile> file_;
   absl::Status status_;
   std::vector<char> buffer_;
   size_t begin_ = 0;  // of the bytes not yet returned

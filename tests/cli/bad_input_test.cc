@@ -284,6 +284,9 @@ TEST_F(BadInputTest, DataFiles) {
     Write("data.tsv", absl::StrCat(lines, test.line, "\n"));
     for (const auto& verb : verbs) ExpectRefused(verb, test.parts);
   }
+  Write("data.tsv", absl::StrCat("\x1b[31m", std::string(1000, 'a'), "\t", std::string(1000, '\t'), "\n"));
+  for (const auto& verb : verbs)
+    ExpectRefused(verb, {"data.tsv: no such column", "'\\x1b[31maaa", "aaa...', '', ", ", ...)"});
   Write("data.tsv", lines);
   WithReplaced("data.json", "data.tsv", "gone.tsv", [&] { ExpectRefused(verbs[0], {"gone.tsv"}); });
   WithReplaced("data.json", "\"column\": \"y\"", "\"column\": \"z\"", [&] { ExpectRefused(verbs[0], {"z"}); });

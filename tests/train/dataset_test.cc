@@ -150,9 +150,9 @@ TEST_F(DatasetTest, ErrorsOfWholeFiles) {
   EXPECT_THAT(ReadSpec(spec), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("a.tsv:1: no header line")));
   Write("a.tsv", "x\ty\n1\t2\n");
   EXPECT_THAT(ReadSpec(spec), StatusIs(absl::StatusCode::kInvalidArgument,
-                                       AllOf(HasSubstr("no such column (got 'z'"), HasSubstr("one of x, y"))));
+                                       AllOf(HasSubstr("no such column (got 'z'"), HasSubstr("one of 'x', 'y'"))));
   Write("a.tsv", "y\tz\tz\n1\t2\t3\n");
-  EXPECT_THAT(ReadSpec(spec), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("in the header twice (got z)")));
+  EXPECT_THAT(ReadSpec(spec), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("in the header twice (got 'z')")));
   Write("a.tsv", "1\t2\t3\n");
   EXPECT_THAT(ReadSpec(kPlainSpec), StatusIs(absl::StatusCode::kInvalidArgument,
                                              AllOf(HasSubstr("no such column (got position"), HasSubstr("below 3"))));

@@ -41,6 +41,14 @@ TEST_F(LineReaderTest, LineEnds) {
       {"a\n\nb\n\n", {"a", "", "b"}},
       {"\n\n", {""}},
       {std::string("a\0b\n", 4), {std::string("a\0b", 3)}},
+      {"\xef\xbb\xbf"
+       "a\n\xef\xbb\xbf"
+       "b\n",
+       {"a",
+        "\xef\xbb\xbf"
+        "b"}},
+      {"\xef\xbb\xbf", {}},
+      {"\xef\xbb", {"\xef\xbb"}},
   };
   for (const auto& [content, expected] : cases) {
     SCOPED_TRACE(absl::StrCat("content: ", content));
