@@ -139,7 +139,13 @@ absl::StatusOr<std::unique_ptr<AtomicDirectoryWriter>> AtomicDirectoryWriter::Cr
   if (exists && !S_ISDIR(status.st_mode)) {
     return FailedPrecondition(path, "is not a directory", "a file", "a directory or nothing");
   }
-  if (exists) EQAT_RETURN_IF_ERROR(CheckHoldsOnly(allowed_names, target.path()));
+  if (exists) {
+    EQAT_RETURN_IF_ERROR(CheckHoldsOnly(allowed_names, target.path()));
+    // Its files could not be removed after the exchange. One's own write-protected directory can be opened for that.
+    if (status.st_uid != geteuid() && faccessat(AT_FDCWD, target.path().c_str(), W_OK | X_OK, AT_EACCESS) != 0) {
+      return SystemError(path, "cannot be replaced, it belongs to another user", errno);
+    }
+  }
   RemoveLeftovers(target, allowed_names);
   EQAT_ASSIGN_OR_RETURN(std::string temporary,
                         CreateTemporary(target, [](const char* name) { return mkdir(name, 0777); }));

@@ -119,6 +119,18 @@ TEST(AtomicDirectoryWriter, ReplacesAWriteProtectedDirectory) {
   EXPECT_THAT(dir.List(), ElementsAre("model"));
 }
 
+TEST(AtomicDirectoryWriter, RefusesAnotherUsersWriteProtectedDirectory) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root can become another user";
+  const TempDir dir;
+  EQAT_ASSERT_OK(WriteBoth(dir / "model", "old"));
+  ASSERT_EQ(chmod(dir.path().c_str(), 0777), 0);
+  ASSERT_EQ(seteuid(65534), 0);
+  const absl::Cleanup root = [] { EXPECT_EQ(seteuid(0), 0); };
+  EXPECT_THAT(WriteBoth(dir / "model", "new"), StatusIs(StatusCode::kPermissionDenied, HasSubstr("another user")));
+  EXPECT_EQ(dir.Read("model/a.json"), "old");
+  EXPECT_THAT(dir.List(), ElementsAre("model"));
+}
+
 TEST(AtomicDirectoryWriter, FollowsSymbolicLinks) {
   const TempDir dir;
   fs::create_directory(dir / "elsewhere");
