@@ -1,8 +1,6 @@
 #include "model/model_directory.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "core/error.h"
@@ -16,31 +14,6 @@ namespace {
 
 constexpr char kModelJson[] = "model.json";
 constexpr char kModelTensors[] = "model.safetensors";
-// A replacement during reading means another writer got through; nobody replaces a directory this often in that time.
-constexpr int kMaxAttempts = 100;
-
-// A directory held open, so that no other can take over its identity while its files are read.
-class HeldDirectory {
- public:
-  explicit HeldDirectory(const std::string& path)
-      : path_(path), fd_(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {}
-  ~HeldDirectory() {
-    if (fd_ >= 0) close(fd_);
-  }
-  HeldDirectory(const HeldDirectory&) = delete;
-  HeldDirectory& operator=(const HeldDirectory&) = delete;
-
-  // Whether the path still names the directory that was opened.
-  bool IsCurrent() const {
-    struct stat held, named;
-    return fd_ >= 0 && fstat(fd_, &held) == 0 && stat(path_.c_str(), &named) == 0 && held.st_dev == named.st_dev &&
-           held.st_ino == named.st_ino;
-  }
-
- private:
-  std::string path_;
-  int fd_;
-};
 
 struct OpenedFiles {
   ModelSpec spec;
@@ -59,13 +32,12 @@ absl::StatusOr<OpenedFiles> OpenFiles(const std::string& directory) {
 
 // Both files of one state of the directory, also while another process replaces it.
 absl::StatusOr<OpenedFiles> OpenConsistently(const std::string& path) {
-  for (int attempt = 0; attempt < kMaxAttempts; ++attempt) {
-    EQAT_ASSIGN_OR_RETURN(const std::string directory, io::OpenDirectory(path));
-    const HeldDirectory held(directory);
-    absl::StatusOr<OpenedFiles> files = OpenFiles(directory);
-    if (held.IsCurrent()) return files;
-  }
-  return FailedPrecondition(path, "the directory is replaced more often than it can be read");
+  std::optional<OpenedFiles> files;
+  EQAT_RETURN_IF_ERROR(io::ReadDirectory(path, [&files](const std::string& directory) -> absl::Status {
+    EQAT_ASSIGN_OR_RETURN(files, OpenFiles(directory));
+    return absl::OkStatus();
+  }));
+  return *std::move(files);
 }
 
 }  // namespace

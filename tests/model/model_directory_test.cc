@@ -1,5 +1,7 @@
 #include "model/model_directory.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <atomic>
 #include <functional>
@@ -273,6 +275,17 @@ TEST_F(ModelDirectory, MapsFloat32TablesPrivately) {
   EQAT_ASSERT_OK(SaveModel(loaded, Path("m")));
   EQAT_ASSERT_OK_AND_ASSIGN(const Model again, LoadModel(Path("m")));
   EXPECT_EQ(std::get<nn::EmbeddingBag>(*again.Find("item")).weight().Row(0)[0], 1234.0f);
+}
+
+TEST_F(ModelDirectory, NamesTheFileThatMayNotBeRead) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root can become another user";
+  EQAT_ASSERT_OK(SaveModel(Model(), Path("model")));
+  std::filesystem::permissions(root_, std::filesystem::perms::all);
+  std::filesystem::permissions(Path("model"), std::filesystem::perms::none);
+  ASSERT_EQ(seteuid(65534), 0);
+  const absl::Status status = LoadModel(Path("model")).status();
+  ASSERT_EQ(seteuid(0), 0);
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kPermissionDenied, HasSubstr("model/model.json: cannot open: ")));
 }
 
 TEST_F(ModelDirectory, ReadersSeeOneStateWhileItIsReplaced) {
