@@ -28,8 +28,8 @@ absl::StatusOr<std::string> Run(const Arguments& arguments) {
 
 Action DeclareConvert(CLI::App& verb) {
   auto arguments = std::make_shared<Arguments>();
-  verb.add_option("QAT_DIR", arguments->model, "Directory of a quantization-aware model")->required();
-  verb.add_option("--out", arguments->out, "Directory to write")->required();
+  verb.add_option("QAT_DIR", arguments->model, "Directory of a quantization-aware model")->required()->type_name("");
+  verb.add_option("--out", arguments->out, "Directory to write")->required()->type_name("DIR");
   verb.footer(
       "Every qat table becomes packed codes with one scale and zero point a row. The converted model's outputs equal\n"
       "the evaluation of the quantization-aware one, bit for bit.\n"

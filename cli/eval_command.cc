@@ -85,12 +85,16 @@ absl::StatusOr<std::string> Run(const Arguments& arguments, const CommonOptions&
 
 Action DeclareEval(CLI::App& verb) {
   auto arguments = std::make_shared<Arguments>();
-  verb.add_option("MODEL", arguments->model, "Directory of a float, quantization-aware or quantized model")->required();
-  verb.add_option("--data", arguments->data, "JSON file that describes the data")->required();
+  verb.add_option("MODEL", arguments->model, "Directory of a float, quantization-aware or quantized model")
+      ->required()
+      ->type_name("");
+  verb.add_option("--data", arguments->data, "JSON file that describes the data")->required()->type_name("FILE");
   verb.add_option("--loss", arguments->loss, "Loss to compute (default: bce_with_logits)")
+      ->type_name("LOSS")
       ->check(CLI::IsMember(Losses()));
   verb.add_option("--predictions", arguments->predictions,
-                  "Also write the model's outputs (logits), row by row, to this safetensors file");
+                  "Also write the model's outputs (logits), row by row, to this safetensors file")
+      ->type_name("FILE");
   verb.add_flag("--json", arguments->json, "Print one JSON object instead of a table");
   verb.footer(
       "Sends every row of the data through the model, in file order, and prints rows, mean loss, accuracy and the "

@@ -36,7 +36,7 @@ absl::StatusOr<std::string> Run(const Arguments& arguments) {
 
 Action DeclareInspect(CLI::App& verb) {
   auto arguments = std::make_shared<Arguments>();
-  verb.add_option("PATH", arguments->path, "A model directory or a .safetensors file")->required();
+  verb.add_option("PATH", arguments->path, "A model directory or a .safetensors file")->required()->type_name("");
   verb.add_flag("--json", arguments->json, "Print one JSON object instead of a table");
   verb.footer(
       "Of a model: every module with type, shape, bits, bytes, padding row and qconfig, and for tables the least and "

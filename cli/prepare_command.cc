@@ -31,9 +31,11 @@ absl::StatusOr<std::string> Run(const Arguments& arguments) {
 
 Action DeclarePrepare(CLI::App& verb) {
   auto arguments = std::make_shared<Arguments>();
-  verb.add_option("MODEL", arguments->model, "Directory of a float model")->required();
-  verb.add_option("--qconfig", arguments->qconfig, "JSON file that says which module gets which recipe")->required();
-  verb.add_option("--out", arguments->out, "Directory to write")->required();
+  verb.add_option("MODEL", arguments->model, "Directory of a float model")->required()->type_name("");
+  verb.add_option("--qconfig", arguments->qconfig, "JSON file that says which module gets which recipe")
+      ->required()
+      ->type_name("FILE");
+  verb.add_option("--out", arguments->out, "Directory to write")->required()->type_name("DIR");
   verb.footer(
       "Every table that the file gives a qconfig becomes a qat module, which simulates its codes in training; the\n"
       "others stay float. Prints what happened to each module and why; `converted` is the size after `eqat convert`.\n"

@@ -1,5 +1,8 @@
 #include "cli/program.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
@@ -55,6 +58,10 @@ std::string SeedError(const std::string& text) {
   return absl::SimpleAtoi(text, &seed) ? "" : absl::StrCat(text, " is no whole number from 0 to ", UINT64_MAX);
 }
 
+// What is wrong with a value that every option refuses, or nothing: an unset shell variable must not pass for a flag
+// that was left out.
+std::string EmptyError(const std::string& text) { return text.empty() ? "is empty" : ""; }
+
 std::string VerbNames(absl::Span<const Verb> verbs) {
   return absl::StrJoin(verbs, ", ", [](std::string* out, const Verb& verb) { absl::StrAppend(out, verb.name); });
 }
@@ -72,6 +79,7 @@ void Declare(absl::Span<const Verb> verbs, ParsedProgram& program) {
   app.set_version_flag("--version", "eqat " EQAT_VERSION, "Print the version and exit");
   app.require_subcommand(1);
   app.get_formatter()->column_width(34);
+  app.get_formatter()->label("REQUIRED", "(required)");
   app.footer(
       "A model is a directory with model.json and model.safetensors. The usual way:\n"
       "  eqat prepare MODEL --qconfig configs/embedding_4bit.json --out QAT\n"
@@ -83,9 +91,15 @@ void Declare(absl::Span<const Verb> verbs, ParsedProgram& program) {
     CLI::App* sub = app.add_subcommand(verb.name, verb.summary);
     Action action = verb.declare(*sub);
     sub->add_option("--threads", program.threads, "Number of threads (default: all cores)")
-        ->check(CLI::Range(1, kMaxThreads));
-    sub->add_option("--seed", program.common.seed, "Seed of everything random")->check(CLI::Validator(SeedError, ""));
+        ->type_name("N")
+        ->check(CLI::Range(1, kMaxThreads).description(""));
+    sub->add_option("--seed", program.common.seed, "Seed of everything random")
+        ->type_name("N")
+        ->check(CLI::Validator(SeedError, ""));
     sub->add_flag("--progress", program.common.progress, "Show progress even if standard error is no terminal");
+    for (CLI::Option* option : sub->get_options()) {
+      if (option->get_items_expected_min() > 0) option->check(CLI::Validator(EmptyError, ""));
+    }
     program.actions.emplace_back(sub, std::move(action));
   }
 }
@@ -119,9 +133,26 @@ int ParseAndRun(absl::Span<const Verb> verbs, int argc, const char* const* argv)
   return written.ok() ? kDone : Fail(kFailed, written.message());
 }
 
+// A standard stream that was closed must not become a file that this program opens. Writing to it stays an error.
+void ReserveStandardStreams() {
+  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (fcntl(fd, F_GETFD) < 0) (void)!open("/dev/null", O_RDONLY);
+  }
+}
+
+// Files are mapped: one that another process cuts off, or that the disk cannot read, ends the program here.
+void FailOnLostPage(int) {
+  constexpr char kLine[] =
+      "eqat: error: memory: a file was cut off while it was in use, or cannot be read from its disk\n";
+  (void)!write(STDERR_FILENO, kLine, sizeof(kLine) - 1);
+  _exit(kFailed);
+}
+
 }  // namespace
 
 int RunProgram(absl::Span<const Verb> verbs, int argc, const char* const* argv) {
+  ReserveStandardStreams();
+  std::signal(SIGBUS, FailOnLostPage);
   // A closed pipe and a file-size limit become errors of the write that meets them.
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGXFSZ, SIG_IGN);

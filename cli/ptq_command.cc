@@ -31,9 +31,11 @@ absl::StatusOr<std::string> Run(const Arguments& arguments) {
 
 Action DeclarePtq(CLI::App& verb) {
   auto arguments = std::make_shared<Arguments>();
-  verb.add_option("MODEL", arguments->model, "Directory of a float model")->required();
-  verb.add_option("--qconfig", arguments->qconfig, "JSON file that says which module gets which recipe")->required();
-  verb.add_option("--out", arguments->out, "Directory to write")->required();
+  verb.add_option("MODEL", arguments->model, "Directory of a float model")->required()->type_name("");
+  verb.add_option("--qconfig", arguments->qconfig, "JSON file that says which module gets which recipe")
+      ->required()
+      ->type_name("FILE");
+  verb.add_option("--out", arguments->out, "Directory to write")->required()->type_name("DIR");
   verb.footer(
       "Post-training quantization: each row's bounds are observed once and its codes packed, without training. Use it\n"
       "to see what quantization-aware training gains.\n"

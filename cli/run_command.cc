@@ -10,13 +10,17 @@ namespace eqat::cli {
 
 Action DeclareRun(CLI::App& verb) {
   auto request = std::make_shared<BatchRunRequest>();
-  verb.add_option("MODEL", request->model, "Directory of a model of any kind")->required();
-  verb.add_option("--inputs", request->inputs, "Tensors of the batch, a .safetensors file")->required();
-  verb.add_option("--outputs", request->outputs, "File to write the result to, .safetensors")->required();
-  verb.add_option("--module", request->module, "Call this module alone instead of the graph");
+  verb.add_option("MODEL", request->model, "Directory of a model of any kind")->required()->type_name("");
+  verb.add_option("--inputs", request->inputs, "Tensors of the batch, a .safetensors file")
+      ->required()
+      ->type_name("FILE");
+  verb.add_option("--outputs", request->outputs, "File to write the result to, .safetensors")
+      ->required()
+      ->type_name("FILE");
+  verb.add_option("--module", request->module, "Call this module alone instead of the graph")->type_name("NAME");
   verb.add_flag("--train", request->train, "Call in training: observers observe, dropout drops");
-  verb.add_option("--optimizer", request->optimizer, "JSON file of an optimizer: apply one update");
-  verb.add_option("--save", request->save, "Directory to write the model to after the call");
+  verb.add_option("--optimizer", request->optimizer, "JSON file of an optimizer: apply one update")->type_name("FILE");
+  verb.add_option("--save", request->save, "Directory to write the model to after the call")->type_name("DIR");
   verb.footer(
       "Inputs are named after the graph's placeholders: indices (I32 or I64) or dense values (F32). A jagged input X "
       "has\n"

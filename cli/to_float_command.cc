@@ -36,9 +36,10 @@ absl::StatusOr<std::string> Run(const Arguments& arguments) {
 
 Action DeclareToFloat(CLI::App& verb) {
   auto arguments = std::make_shared<Arguments>();
-  verb.add_option("QAT_DIR", arguments->model, "Directory of a quantization-aware model")->required();
-  verb.add_option("--out", arguments->out, "Directory to write")->required();
+  verb.add_option("QAT_DIR", arguments->model, "Directory of a quantization-aware model")->required()->type_name("");
+  verb.add_option("--out", arguments->out, "Directory to write")->required()->type_name("DIR");
   verb.add_option("--dtype", arguments->dtype, "Number format of the tables written (default: f32)")
+      ->type_name("DTYPE")
       ->check(CLI::IsMember(Dtypes()));
   verb.footer(
       "Every qat table becomes a float table with the weight as it was trained, not rounded to codes.\n"

@@ -49,11 +49,14 @@ absl::StatusOr<std::string> Run(const Arguments& arguments, const CommonOptions&
 
 Action DeclareTrain(CLI::App& verb) {
   auto arguments = std::make_shared<Arguments>();
-  verb.add_option("MODEL", arguments->model, "Directory of a float or a quantization-aware model")->required();
-  verb.add_option("--data", arguments->data, "JSON file that describes the data")->required();
+  verb.add_option("MODEL", arguments->model, "Directory of a float or a quantization-aware model")
+      ->required()
+      ->type_name("");
+  verb.add_option("--data", arguments->data, "JSON file that describes the data")->required()->type_name("FILE");
   verb.add_option("--config", arguments->config, "JSON file with epochs, batch size, optimizer and schedules")
-      ->required();
-  verb.add_option("--out", arguments->out, "Directory to write")->required();
+      ->required()
+      ->type_name("FILE");
+  verb.add_option("--out", arguments->out, "Directory to write")->required()->type_name("DIR");
   verb.add_flag("--resume", arguments->resume, "Go on from the checkpoint in --out, if there is one");
   verb.footer(
       "Trains and writes the model with its training state to --out, now and then and at the end. The first ctrl-C "

@@ -20,7 +20,11 @@ namespace {
 
 [[noreturn]] void BecomeProgram(const std::vector<std::string>& arguments, const ProgramOptions& options, int out,
                                 int error) {
-  dup2(out, STDOUT_FILENO);
+  if (options.out_is_closed) {
+    close(STDOUT_FILENO);
+  } else {
+    dup2(out, STDOUT_FILENO);
+  }
   dup2(error, STDERR_FILENO);
   close(STDIN_FILENO);
   if (options.file_size_limit.has_value()) {

@@ -24,6 +24,7 @@ struct ProgramOptions {
   std::optional<std::chrono::microseconds> kill_after;  // SIGKILL
   bool error_is_terminal = false;                       // standard error is a pseudo-terminal, 80 columns
   bool out_is_closed_pipe = false;                      // nobody reads standard output
+  bool out_is_closed = false;                           // as by ">&-"
 };
 
 ProgramResult RunProgram(const std::vector<std::string>& arguments, const ProgramOptions& options = {});

@@ -1,5 +1,11 @@
 #include "cli/program.h"
 
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstdlib>
+
 #include "tests/cli/cli_test.h"
 
 namespace eqat::testing {
@@ -68,6 +74,10 @@ TEST(ProgramTest, WrongUseIsExitCodeTwo) {
       {{"inspect", "m", "--seed", "-1"}, "--seed"},
       {{"inspect", "m", "--seed", "99999999999999999999999"}, "--seed"},
       {{"inspect", "m\nn", "o\np"}, "o p"},
+      {{"inspect", ""}, "PATH: is empty"},
+      {{"convert", "m", "--out", ""}, "--out: is empty"},
+      {{"eval", "m", "--data", "d", "--predictions", ""}, "--predictions: is empty"},
+      {{"run", "m", "--inputs", "i", "--outputs", "o", "--save", ""}, "--save: is empty"},
   };
   for (const auto& test : kCases) {
     SCOPED_TRACE(::testing::PrintToString(test.arguments));
@@ -77,7 +87,6 @@ TEST(ProgramTest, WrongUseIsExitCodeTwo) {
 
 TEST(ProgramTest, EverythingElseIsExitCodeOne) {
   ExpectError(RunProgram({"inspect", "/nonexistent"}), 1, {"/nonexistent", "No such file"});
-  ExpectError(RunProgram({"inspect", ""}), 1, {"empty"});
   ExpectError(RunProgram({"inspect", "/no\nsuch\x1b[31m"}), 1, {"/no such [31m"});
 }
 
@@ -88,6 +97,35 @@ TEST_F(ProgramCliTest, OutputThatNobodyTakesIsAnError) {
   ProgramOptions options;
   options.out_is_closed_pipe = true;
   ExpectError(RunProgram({"inspect", Path("model")}, options), 1, {"standard output"});
+}
+
+TEST_F(ProgramCliTest, ClosedStandardOutputIsAnErrorAndNoFileTakesItsPlace) {
+  WriteQatModel();
+  ProgramOptions options;
+  options.out_is_closed = true;
+  ExpectError(RunProgram({"inspect", Path("model")}, options), 1, {"standard output"});
+  ExpectDone(RunProgram({"convert", Path("qat"), "--out", Path("expected")}));
+  ExpectError(RunProgram({"convert", Path("qat"), "--out", Path("small")}, options), 1, {"standard output"});
+  EXPECT_EQ(Read("small/model.json"), Read("expected/model.json"));
+  EXPECT_EQ(Read("small/model.safetensors"), Read("expected/model.safetensors"));
+}
+
+// A verb that reads a mapped page that is no longer in its file.
+cli::Action DeclareReadOfLostPage(CLI::App&) {
+  return [](const cli::CommonOptions&) -> absl::StatusOr<std::string> {
+    const int fd = open("/tmp", O_TMPFILE | O_RDWR, 0600);
+    if (fd < 0 || ftruncate(fd, 1) != 0) std::abort();
+    const auto* page = static_cast<const volatile char*>(mmap(nullptr, 1, PROT_READ, MAP_PRIVATE, fd, 0));
+    if (ftruncate(fd, 0) != 0) std::abort();
+    return std::string(1, *page);
+  };
+}
+
+TEST(ProgramDeathTest, AMappedFileThatIsCutOffIsAnError) {
+  const cli::Verb verbs[] = {{"read", "Read a lost page", DeclareReadOfLostPage}};
+  const char* const arguments[] = {"eqat", "read"};
+  EXPECT_EXIT(std::exit(cli::RunProgram(verbs, 2, arguments)), ::testing::ExitedWithCode(1),
+              "^eqat: error: memory: a file was cut off .*\n$");
 }
 
 TEST_F(ProgramCliTest, SeedAndThreadsHoldForEveryVerb) {
