@@ -27,7 +27,8 @@ absl::Status CheckShape(const LookupInput& input, absl::string_view where) {
   if (input.shape.empty()) return absl::OkStatus();
   std::optional<int64_t> size = 1;
   for (const int64_t extent : input.shape) {
-    if (extent < 0) return InvalidArgument(where, "index shape has a negative size", ShapeText(input.shape));
+    if (extent < 0)
+      return InvalidArgument(where, "index shape has a negative size", ShapeText(input.shape), "at least 0");
     if (size) size = CheckedMul(*size, extent);
   }
   // A size that overflows may still be followed by a zero, so zeros are looked for separately.
@@ -66,7 +67,10 @@ absl::Status CheckRank(const LookupInput& input, absl::string_view where) {
     return InvalidArgument(where, "offsets given together with 2-D indices", "",
                            "no offsets: each row of the indices is a bag");
   }
-  if (rank == 1 && !input.offsets) return InvalidArgument(where, "1-D indices without offsets");
+  if (rank == 1 && !input.offsets) {
+    return InvalidArgument(where, "1-D indices without offsets", ShapeText({input.indices.size()}),
+                           "offsets, or 2 dimensions");
+  }
   return absl::OkStatus();
 }
 

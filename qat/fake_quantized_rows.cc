@@ -53,8 +53,8 @@ absl::Status CheckFinite(absl::Span<const int64_t> rows, TableView content) {
     const float* const end = begin + content.cols;
     const float* const bad = std::find_if(begin, end, [](float value) { return !std::isfinite(value); });
     if (bad == end) continue;
-    return InvalidArgument(absl::StrCat("row ", rows[i]), absl::StrCat("holds ", *bad, " at column ", bad - begin), "",
-                           "finite values");
+    return InvalidArgument(absl::StrCat("row ", rows[i]), "holds a value that is not finite",
+                           absl::StrCat(*bad, " at column ", bad - begin), "finite values");
   }
   return absl::OkStatus();
 }

@@ -52,7 +52,7 @@ inline bool IsUsable(const Bounds& bounds, const QParamsRule& rule) {
 // InvalidArgument for bounds that are not usable.
 inline absl::Status RangeError(absl::string_view where, Bounds bounds) {
   return InvalidArgument(where, "range of values overflows float32",
-                         absl::StrCat(bounds.min_val, " to ", bounds.max_val));
+                         absl::StrCat(bounds.min_val, " to ", bounds.max_val), "a finite scale");
 }
 
 class BoundsRule {

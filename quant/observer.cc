@@ -87,7 +87,8 @@ absl::Status Observer::JoinHistory(std::vector<Bounds>& bounds) const {
   for (size_t i = 0; i < bounds.size(); ++i) {
     bounds[i] = rule.Next({min_val_[i], max_val_[i]}, bounds[i]);
     if (!std::isfinite(bounds[i].min_val) || !std::isfinite(bounds[i].max_val)) {
-      return InvalidArgument(absl::StrCat("channel ", i), "moving average of the bounds overflows float32");
+      return InvalidArgument(absl::StrCat("channel ", i), "moving average of the bounds overflows float32",
+                             absl::StrCat(bounds[i].min_val, " to ", bounds[i].max_val), "finite bounds");
     }
   }
   return absl::OkStatus();

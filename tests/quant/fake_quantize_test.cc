@@ -165,7 +165,8 @@ TEST(FakeQuantizeTest, OverflowingRangeIsAnErrorThatNamesTheRow) {
   Batch batch;
   batch.x = {0.0f, 1.0f, 2.0f, -3e38f, 0.0f, 1e38f};
   FakeQuantize fake_quantize = Make(RowConfig());
-  EXPECT_THAT(batch.ForwardRows(fake_quantize), Invalid("row 1: range of values overflows float32"));
+  EXPECT_THAT(batch.ForwardRows(fake_quantize),
+              Invalid("row 1: range of values overflows float32 (got -3e+38 to 1e+38, expected a finite scale)"));
   EXPECT_THAT(batch.Forward(fake_quantize), Invalid("row 1: range of values overflows float32"));
   FakeQuantize per_tensor = Make(Config(QScheme::kPerTensorAffine));
   EXPECT_THAT(batch.Forward(per_tensor), Invalid("range of values overflows float32"));

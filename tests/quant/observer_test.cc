@@ -116,7 +116,9 @@ TEST(ObserverTest, OverflowOfTheMovingAverageIsAnError) {
   Observer observer = Make(Config(ObserverKind::kMovingAveragePerChannelMinMax, 0.5));
   EQAT_ASSERT_OK(Observe(observer, {-3e38f}, 1));
   EXPECT_THAT(Observe(observer, {3e38f}, 1),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("overflows float32")));
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("channel 0: moving average of the bounds overflows float32 "
+                                 "(got inf to inf, expected finite bounds)")));
   EXPECT_THAT(observer.min_val(), ElementsAre(-3e38f));
 }
 
