@@ -283,6 +283,45 @@ TEST(EmbeddingBagTest, ScaleGradByFreqDividesByTheRowsOwnCount) {
   }
 }
 
+// Row 0 is looked up three times and row 1 once.
+TEST(EmbeddingBagTest, ScaleGradByFreqScalesMeansAndWeightedSumsToo) {
+  const struct {
+    PoolMode mode;
+    std::optional<std::vector<float>> weights;
+    float row_0;
+    float row_1;
+  } cases[] = {
+      {PoolMode::kMean, std::nullopt, (6.0f / 2 + 6.0f / 2 + 12.0f / 2) / 3, 12.0f / 2},
+      {PoolMode::kSum, std::vector<float>{1, 2, 4, 5}, (6 * 1 + 6 * 2 + 12 * 5) / 3, 12 * 4},
+  };
+  for (const auto& expected : cases) {
+    SCOPED_TRACE(std::string(PoolModeName(expected.mode)));
+    EmbeddingBagOptions options = Sized(2, 1, expected.mode);
+    options.scale_grad_by_freq = true;
+    EQAT_ASSERT_OK_AND_ASSIGN(EmbeddingBag module, EmbeddingBag::Create(options, 1));
+    Batch batch = Jagged({0, 0, 1, 0}, {0, 2});
+    batch.weights = expected.weights;
+    const Result result = MustForward(module, batch.input());
+    const SparseGrad grad = MustBackward(module, result.context, {6, 12}).weight;
+    // The products are exact but for f32(1 / 3).
+    EXPECT_THAT(grad.values, ElementsAre(::testing::FloatEq(expected.row_0), expected.row_1));
+  }
+}
+
+TEST(EmbeddingBagTest, EmptyPerSampleWeights) {
+  EQAT_ASSERT_OK_AND_ASSIGN(EmbeddingBag module, EmbeddingBag::Create(Sized(3, 2, PoolMode::kSum), 1));
+  for (const int64_t bags : {0, 3}) {
+    Batch batch = Jagged({}, std::vector<int64_t>(bags, 0));
+    batch.weights.emplace();
+    const Result result = MustForward(module, batch.input());
+    EXPECT_EQ(result.values, std::vector<float>(bags * 2, 0.0f));
+    const EmbeddingGradients gradients =
+        MustBackward(module, result.context, std::vector<float>(bags * 2, 1.0f), WeightsGradient::kCompute);
+    EXPECT_THAT(gradients.weight.rows, IsEmpty());
+    EXPECT_THAT(gradients.per_sample_weights, IsEmpty());
+  }
+}
+
 TEST(EmbeddingBagTest, RectanglesEqualJaggedBatches) {
   const std::vector<int64_t> indices = RandomIndices(12, 6, 4);
   for (const PoolMode mode : kModes) {
@@ -500,6 +539,25 @@ TEST(EmbeddingBagTest, FromPretrainedPadsAndFreezes) {
   EXPECT_TRUE(module.options().requires_grad);
   EXPECT_EQ(module.num_embeddings(), 3);
   EXPECT_THAT(MustForward(module, Jagged({0, 2, 1}, {0}).input()).values, ElementsAre(2, 3));
+}
+
+TEST(EmbeddingBagTest, FromPretrainedKeepsOptions) {
+  EmbeddingBagOptions options;
+  options.padding_idx = -1;
+  options.max_norm = 1.5;
+  options.norm_type = 1;
+  options.scale_grad_by_freq = true;
+  options.sparse = true;
+  options.mode = PoolMode::kSum;
+  options.include_last_offset = true;
+  EQAT_ASSERT_OK_AND_ASSIGN(EmbeddingBag module, EmbeddingBag::FromPretrained(TableOf(3, 2, {1, 2, 3, 4, 5, 6}), {3, 2},
+                                                                              Freeze::kYes, options));
+  EmbeddingBagOptions expected = options;
+  expected.num_embeddings = 3;
+  expected.embedding_dim = 2;
+  expected.padding_idx = 2;
+  expected.requires_grad = false;
+  EXPECT_EQ(module.options(), expected);
 }
 
 TEST(EmbeddingBagTest, CreateZeroesThePaddingRow) {
