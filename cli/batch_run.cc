@@ -18,6 +18,7 @@
 #include "core/status_macros.h"
 #include "io/file.h"
 #include "io/json_reader.h"
+#include "io/path.h"
 #include "io/safetensors.h"
 #include "model/model_directory.h"
 #include "train/optimizer.h"
@@ -36,16 +37,26 @@ struct OutputTensor {
   std::variant<std::vector<float>, std::vector<int64_t>, Table> values;
 };
 
+// --outputs and --save, however the two are spelled and whether they exist or not, must not be or hold each other.
+absl::Status CheckOutputsNotSaved(const BatchRunRequest& request) {
+  if (request.save.empty()) return absl::OkStatus();
+  EQAT_ASSIGN_OR_RETURN(const io::Target outputs, io::ResolveTarget(request.outputs));
+  EQAT_ASSIGN_OR_RETURN(const io::Target save, io::ResolveTarget(request.save));
+  if (outputs.path() == save.path()) {
+    return InvalidArgument("--outputs", "is also the directory of --save", request.outputs, "another path");
+  }
+  if (outputs.folder == save.path()) {
+    return InvalidArgument("--outputs", "lies in the directory that --save replaces", request.outputs, "another path");
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckPaths(const BatchRunRequest& request) {
   for (const std::string& input : {request.inputs, request.optimizer}) {
     EQAT_RETURN_IF_ERROR(CheckNotInput("--outputs", request.outputs, input));
   }
   EQAT_RETURN_IF_ERROR(CheckNotModelFile("--outputs", request.outputs, request.model));
-  const std::string folder = fs::path(request.outputs).parent_path();
-  if (!request.save.empty() && IsSameFile(folder.empty() ? "." : folder, request.save)) {
-    return InvalidArgument("--outputs", "lies in the directory that --save replaces", request.outputs);
-  }
-  return absl::OkStatus();
+  return CheckOutputsNotSaved(request);
 }
 
 // A model that holds nothing but module `name`, moved out of `model`, and calls it on kModuleInput.

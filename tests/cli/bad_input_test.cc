@@ -305,6 +305,8 @@ TEST_F(BadInputTest, MissingFilesAndDirectoriesAsFiles) {
   ExpectRefused({"run", Path("in"), "--inputs", Path("in"), "--outputs", Path("out")}, {"in"});
   ExpectRefused(RunArguments("model", {"--optimizer", gone}), {"gone", "No such file"});
   ExpectRefused(RunArguments("model", {"--optimizer", model}), {"model"});
+  ExpectRefused({"run", model, "--inputs", Path("in"), "--outputs", Path("new"), "--save", Path("./new/")},
+                {"--outputs: is also the directory of --save"});
   ExpectRefused({"prepare", model, "--qconfig", gone, "--out", Path("o")}, {"gone", "No such file"});
   ExpectRefused({"eval", model, "--data", gone}, {"gone", "No such file"});
   ExpectRefused({"eval", model, "--data", model}, {"model"});
