@@ -27,6 +27,7 @@ constexpr int kGzipWindowBits = 15 + 16;  // the largest window, and a gzip head
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<StoredFile>> StoredFile::Open(const std::string& path) {
+  EQAT_RETURN_IF_ERROR(io::CheckPath(path));
   // O_NONBLOCK: opening a FIFO must not wait for a writer.
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
   if (fd < 0) return io::SystemError(path, "cannot open", errno);
