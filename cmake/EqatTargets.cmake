@@ -50,7 +50,11 @@ endfunction()
 
 # Tests are compiled for a short build, the libraries under test as they are shipped.
 add_library(eqat_test_flags INTERFACE)
-target_compile_options(eqat_test_flags INTERFACE $<IF:$<BOOL:${EQAT_SANITIZE}>,-O0,$<$<CONFIG:Release>:-O1>>)
+if(EQAT_SANITIZE)
+  target_compile_options(eqat_test_flags INTERFACE -O0)
+else()
+  target_compile_options(eqat_test_flags INTERFACE $<$<CONFIG:Release>:-O1>)
+endif()
 
 # eqat_test(<name> SOURCES a_test.cc ... DEPS eqat::core ... [TIMEOUT seconds])
 # makes one GoogleTest program <name>_test whose every TEST is a CTest.
