@@ -83,17 +83,17 @@ TEST(AtomicDirectoryWriter, LeavesNothingWithoutCommit) {
 
 TEST(AtomicDirectoryWriter, TakesPathsInEverySpelling) {
   const TempDir dir;
-  fs::create_directory(dir / "work");
+  fs::create_directory(dir / "inside");
   const fs::path before = fs::current_path();
   const absl::Cleanup restore = [&] { fs::current_path(before); };
-  fs::current_path(dir / "work");
+  fs::current_path(dir / "inside");
   int round = 0;
-  for (const char* path : {"model", "./model/", "model//", "../work/model", "model/../model", "none/../model"}) {
+  for (const char* path : {"model", "./model/", "model//", "../inside/model", "model/../model", "none/../model"}) {
     SCOPED_TRACE(path);
     const std::string content = absl::StrCat("round ", round++);
     EQAT_ASSERT_OK(WriteBoth(path, content));
-    EXPECT_EQ(dir.Read("work/model/a.json"), content);
-    EXPECT_THAT(dir.List("work"), ElementsAre("model"));
+    EXPECT_EQ(dir.Read("inside/model/a.json"), content);
+    EXPECT_THAT(dir.List("inside"), ElementsAre("model"));
   }
 }
 
