@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "absl/container/flat_hash_set.h"
+#include "absl/container/btree_set.h"
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "io/json_reader.h"
@@ -42,7 +42,7 @@ class DocumentBuilder : public nlohmann::json_sax<Json> {
   struct Level {
     Json* container;
     std::string key;  // of the member that is being read
-    absl::flat_hash_set<std::string> keys;
+    absl::btree_set<std::string> keys;
   };
 
   bool Add(Json value) { return Place(std::move(value)) != nullptr; }

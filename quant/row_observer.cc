@@ -7,7 +7,7 @@
 #include <limits>
 #include <utility>
 
-#include "absl/container/flat_hash_map.h"
+#include "absl/container/btree_map.h"
 #include "absl/strings/str_cat.h"
 #include "core/error.h"
 #include "core/parallel_for.h"
@@ -106,7 +106,7 @@ class MemorylessRowObserver final : public RowObserver {
 
   std::vector<int64_t> batch_rows_;  // rows of the last forward, ascending
   std::vector<Bounds> batch_bounds_;
-  absl::flat_hash_map<int64_t, Bounds> written_;  // other rows that have been written since
+  absl::btree_map<int64_t, Bounds> written_;  // other rows that have been written since
   std::vector<Bounds> all_;                       // empty, or one for each row in place of the three above
   bool all_recorded_ = false;                     // `all_` has no gaps
 };

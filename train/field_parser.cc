@@ -68,7 +68,7 @@ absl::StatusOr<Vocabulary> ReadVocabulary(const std::string& path) {
 IndexResult ParseIndex(const CategoricalSpec& spec, const Vocabulary& vocabulary, std::string_view text) {
   switch (spec.encoding) {
     case Encoding::kVocabulary: {
-      const auto entry = vocabulary.find(absl::string_view(text.data(), text.size()));
+      const auto entry = vocabulary.find(text);
       if (entry != vocabulary.end()) return {entry->second};
       if (spec.unknown) return {*spec.unknown};
       return {-1, "a value of the vocabulary"};

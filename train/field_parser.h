@@ -4,11 +4,12 @@
 #define EQAT_TRAIN_FIELD_PARSER_H_
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
 
-#include "absl/container/flat_hash_map.h"
+#include "absl/container/btree_map.h"
 #include "absl/status/statusor.h"
 #include "train/data_spec.h"
 
@@ -20,7 +21,7 @@ std::optional<float> ParseFloat(std::string_view text);
 // log1p for kLog1p; nullopt when that is not finite.
 std::optional<float> Apply(Transform transform, float value);
 
-using Vocabulary = absl::flat_hash_map<std::string, int64_t>;
+using Vocabulary = absl::btree_map<std::string, int64_t, std::less<>>;
 // One value a line (plain or gzip), the line number from 0 is the index. InvalidArgument for an empty file and for a
 // value that stands there twice.
 absl::StatusOr<Vocabulary> ReadVocabulary(const std::string& path);
