@@ -42,7 +42,8 @@ constexpr int64_t kPrefixBytes = 8;  // the length of the header
 constexpr int64_t kMaxHeaderBytes = 100'000'000;
 constexpr size_t kMaxNameBytes = 4096;
 constexpr char kMetadataKey[] = "__metadata__";
-constexpr int64_t kBlock = 16384;  // elements that one thread widens at a time
+constexpr size_t kGatheredBytes = 1 << 20;  // what is written at a time of rows that lie apart
+constexpr int64_t kBlock = 16384;           // elements that one thread widens at a time
 
 std::string Place(absl::string_view path, absl::string_view tensor) {
   return absl::StrCat(path, ": tensor \"", absl::Utf8SafeCEscape(tensor.substr(0, 200)), "\"");
@@ -210,12 +211,27 @@ absl::Status CheckTensorsToWrite(const std::vector<TensorToWrite>& tensors, cons
     if (tensor.name == kMetadataKey) return InvalidArgument(where, "the name is reserved");
     if (tensor.name.size() > kMaxNameBytes) return InvalidArgument(where, "name is too long");
     const std::optional<int64_t> bytes = ByteSize(tensor.dtype, tensor.shape);
-    if (!bytes.has_value() || *bytes != static_cast<int64_t>(tensor.bytes.size())) {
+    if (!bytes.has_value() || *bytes != tensor.bytes.size()) {
       return InvalidArgument(where, "bytes do not match dtype and shape", absl::StrCat(tensor.bytes.size()),
                              absl::StrCat(TensorDtypeName(tensor.dtype), " ", ShapeText(tensor.shape)));
     }
   }
   return absl::OkStatus();
+}
+
+absl::Status WriteRows(const ByteRows& bytes, AtomicFileWriter& writer) {
+  if (bytes.rows <= 1 || bytes.row_bytes == bytes.stride) {
+    return writer.Write(absl::MakeConstSpan(bytes.data, bytes.size()));
+  }
+  std::vector<char> gathered;
+  for (int64_t row = 0; row < bytes.rows; ++row) {
+    const char* const run = bytes.data + row * bytes.stride;
+    gathered.insert(gathered.end(), run, run + bytes.row_bytes);
+    if (gathered.size() < kGatheredBytes) continue;
+    EQAT_RETURN_IF_ERROR(writer.Write(absl::MakeConstSpan(gathered)));
+    gathered.clear();
+  }
+  return writer.Write(absl::MakeConstSpan(gathered));
 }
 
 absl::Status CheckDistinct(std::vector<absl::string_view> names, const std::string& path) {
@@ -237,7 +253,7 @@ absl::StatusOr<std::string> HeaderFor(const std::vector<TensorToWrite>& tensors,
     if (!metadata.empty()) add(kMetadataKey, Json(metadata));
     int64_t begin = 0;
     for (const TensorToWrite& tensor : tensors) {
-      const int64_t end = begin + static_cast<int64_t>(tensor.bytes.size());
+      const int64_t end = begin + tensor.bytes.size();
       Json entry;
       entry["dtype"] = TensorDtypeName(tensor.dtype);
       entry["shape"] = tensor.shape;
@@ -374,7 +390,7 @@ absl::Status WriteSafetensors(const std::string& path, std::vector<TensorToWrite
   EQAT_ASSIGN_OR_RETURN(const std::string header, HeaderFor(tensors, metadata, path));
   EQAT_ASSIGN_OR_RETURN(const std::unique_ptr<AtomicFileWriter> writer, AtomicFileWriter::Create(path));
   EQAT_RETURN_IF_ERROR(writer->Write(absl::MakeConstSpan(header)));
-  for (const TensorToWrite& tensor : tensors) EQAT_RETURN_IF_ERROR(writer->Write(tensor.bytes));
+  for (const TensorToWrite& tensor : tensors) EQAT_RETURN_IF_ERROR(WriteRows(tensor.bytes, *writer));
   return writer->Commit();
 }
 

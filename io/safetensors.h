@@ -85,12 +85,28 @@ class SafetensorsReader {
   std::map<std::string, std::string> metadata_;
 };
 
-// One tensor to write; `bytes` is a view that must live until Write returns.
+// A view of bytes to write: `rows` runs of `row_bytes` bytes that lie `stride` bytes apart.
+struct ByteRows {
+  const char* data = nullptr;
+  int64_t rows = 0;
+  int64_t row_bytes = 0;
+  int64_t stride = 0;
+
+  ByteRows() = default;
+  ByteRows(absl::Span<const char> bytes)  // NOLINT: a view of a view
+      : ByteRows(bytes.data(), 1, static_cast<int64_t>(bytes.size()), static_cast<int64_t>(bytes.size())) {}
+  ByteRows(const char* data_in, int64_t rows_in, int64_t row_bytes_in, int64_t stride_in)
+      : data(data_in), rows(rows_in), row_bytes(row_bytes_in), stride(stride_in) {}
+
+  int64_t size() const { return rows * row_bytes; }
+};
+
+// One tensor to write; `bytes`, row-major, must live until Write returns.
 struct TensorToWrite {
   std::string name;
   TensorDtype dtype = TensorDtype::kF32;
   std::vector<int64_t> shape;
-  absl::Span<const char> bytes;
+  ByteRows bytes;
 };
 
 template <typename T>

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -174,10 +175,11 @@ absl::StatusOr<Module> BuildQuantizedTable(const std::string& name, const TableS
   const std::string zero_point_name = name + ".weight.zero_point";
   EQAT_RETURN_IF_ERROR(source.RefuseGroups(scale_name));
   EQAT_RETURN_IF_ERROR(source.RefuseGroups(zero_point_name));
-  EQAT_ASSIGN_OR_RETURN(std::vector<float> scale, source.ReadVector(scale_name, {rows}, parameter_dtypes));
-  EQAT_ASSIGN_OR_RETURN(std::vector<float> zero_point, source.ReadVector(zero_point_name, {rows}, parameter_dtypes));
+  EQAT_ASSIGN_OR_RETURN(const std::vector<float> scale, source.ReadVector(scale_name, {rows}, parameter_dtypes));
+  EQAT_ASSIGN_OR_RETURN(const std::vector<float> zero_point,
+                        source.ReadVector(zero_point_name, {rows}, parameter_dtypes));
   absl::StatusOr<quant::QuantizedTable> packed = quant::QuantizedTable::FromPacked(
-      rows, spec.options.embedding_dim, spec.dtype, codes, source.keeper(), std::move(scale), std::move(zero_point));
+      rows, spec.options.embedding_dim, spec.dtype, codes, source.keeper(), scale, zero_point);
   if (!packed.ok()) return AtPlace(absl::StrCat(source.path(), ": ", name), packed.status());
   EQAT_ASSIGN_OR_RETURN(T table, T::Create(*std::move(packed), OptionsFor<T>(spec), name));
   return Module(std::move(table));
@@ -314,10 +316,22 @@ void AppendBatchNorm(const std::string& name, const nn::BatchNorm1d& batch_norm,
   }
 }
 
+// Codes and parameters of a row may lie together; each is a tensor of its own in the file.
 void AppendQuantized(const std::string& name, const quant::QuantizedTable& table, TensorSink& sink) {
-  AppendView(name + ".weight.codes", TensorDtype::kU8, {table.rows(), table.row_bytes()}, table.codes(), sink);
-  AppendVector(name + ".weight.scale", table.scale(), sink);
-  AppendVector(name + ".weight.zero_point", table.zero_point(), sink);
+  const quant::PackedRows& packed = table.packed_rows();
+  const auto append = [&](const char* key, TensorDtype dtype, std::vector<int64_t> shape, const void* first,
+                          int64_t row_bytes, int64_t stride) {
+    sink.tensors.push_back({.name = name + key,
+                            .dtype = dtype,
+                            .shape = std::move(shape),
+                            .bytes = io::ByteRows(static_cast<const char*>(first), packed.rows, row_bytes, stride)});
+  };
+  append(".weight.codes", TensorDtype::kU8, {packed.rows, table.row_bytes()}, packed.codes, table.row_bytes(),
+         packed.code_stride);
+  append(".weight.scale", TensorDtype::kF32, {packed.rows}, packed.params + offsetof(quant::QParams, scale),
+         sizeof(float), packed.param_stride);
+  append(".weight.zero_point", TensorDtype::kF32, {packed.rows}, packed.params + offsetof(quant::QParams, zero_point),
+         sizeof(float), packed.param_stride);
 }
 
 }  // namespace

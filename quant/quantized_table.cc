@@ -22,18 +22,28 @@ constexpr int64_t kPrefetchRows = 16;
 constexpr int64_t kCacheLineBytes = 64;
 constexpr int64_t kCodesPerPiece = 256;  // a multiple of 8: every piece starts on a whole byte
 
-// Bytes of the codes of a whole table.
-absl::StatusOr<int64_t> TableBytes(int64_t rows, int64_t cols, Dtype dtype) {
+// What one row takes: the codes, and parameters that lie behind them at a multiple of 4 bytes.
+struct RowLayout {
+  int64_t code_bytes = 0;
+  int64_t params_at = 0;
+  int64_t stride = 0;
+};
+
+absl::StatusOr<RowLayout> CheckedLayout(int64_t rows, int64_t cols, Dtype dtype) {
+  constexpr int64_t kAlignment = alignof(QParams);
   if (rows < 0 || cols < 0) {
     return InvalidArgument("quantized table", "negative size", absl::StrCat("[", rows, ", ", cols, "]"), "at least 0");
   }
-  const std::optional<int64_t> row_bits = CheckedMul(cols, TraitsOf(dtype).bits);
-  const std::optional<int64_t> padded_bits = row_bits.has_value() ? CheckedAdd(*row_bits, 7) : std::nullopt;
-  const std::optional<int64_t> bytes = padded_bits.has_value() ? CheckedMul(rows, *padded_bits / 8) : std::nullopt;
-  if (!bytes.has_value()) {
+  const std::optional<int64_t> code_bits = CheckedMul(cols, TraitsOf(dtype).bits);
+  const std::optional<int64_t> padded_bits = code_bits.has_value() ? CheckedAdd(*code_bits, 7) : std::nullopt;
+  RowLayout layout;
+  layout.code_bytes = padded_bits.value_or(0) / 8;
+  layout.params_at = (layout.code_bytes + kAlignment - 1) / kAlignment * kAlignment;
+  layout.stride = layout.params_at + static_cast<int64_t>(sizeof(QParams));
+  if (!padded_bits.has_value() || !CheckedMul(rows, layout.stride).has_value()) {
     return ResourceExhausted("quantized table", "size overflows", absl::StrCat("[", rows, ", ", cols, "]"));
   }
-  return *bytes;
+  return layout;
 }
 
 absl::Status CheckSize(absl::string_view what, size_t got, int64_t expected) {
@@ -42,88 +52,138 @@ absl::Status CheckSize(absl::string_view what, size_t got, int64_t expected) {
                          absl::StrCat(expected));
 }
 
-absl::StatusOr<std::shared_ptr<uint8_t[]>> Allocate(int64_t bytes) {
-  const std::shared_ptr<void> memory = AllocateZeroed(std::max<int64_t>(1, bytes));
+absl::StatusOr<std::shared_ptr<void>> Allocate(absl::string_view what, int64_t bytes) {
+  std::shared_ptr<void> memory = AllocateZeroed(std::max<int64_t>(1, bytes));
   if (memory == nullptr) {
-    return ResourceExhausted("quantized table", "no memory for the codes", absl::StrCat(bytes, " bytes"));
+    return ResourceExhausted("quantized table", absl::StrCat("no memory for the ", std::string(what)),
+                             absl::StrCat(bytes, " bytes"));
   }
-  return std::shared_ptr<uint8_t[]>(memory, static_cast<uint8_t*>(memory.get()));
+  return memory;
+}
+
+absl::Status CheckQParams(int64_t row, const QParams& qparams) {
+  if (!std::isfinite(qparams.scale) || qparams.scale < 0.0f) {
+    return InvalidArgument(absl::StrCat("row ", row), "bad scale", absl::StrCat(qparams.scale),
+                           "finite and at least 0");
+  }
+  if (!std::isfinite(qparams.zero_point)) {
+    return InvalidArgument(absl::StrCat("row ", row), "bad zero point", absl::StrCat(qparams.zero_point), "finite");
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
 
+QuantizedTable::QuantizedTable(int64_t rows, int64_t cols, Dtype dtype) : dtype_(dtype) {
+  packed_.rows = rows;
+  packed_.cols = cols;
+  packed_.bits = TraitsOf(dtype).bits;
+  packed_.is_signed = TraitsOf(dtype).quant_min < 0;
+}
+
 absl::StatusOr<QuantizedTable> QuantizedTable::FromPacked(int64_t rows, int64_t cols, Dtype dtype,
                                                           absl::Span<const uint8_t> codes, std::shared_ptr<void> keeper,
-                                                          std::vector<float> scale, std::vector<float> zero_point) {
-  EQAT_ASSIGN_OR_RETURN(const int64_t bytes, TableBytes(rows, cols, dtype));
-  EQAT_RETURN_IF_ERROR(CheckSize("codes", codes.size(), bytes));
+                                                          const std::vector<float>& scale,
+                                                          const std::vector<float>& zero_point) {
+  EQAT_ASSIGN_OR_RETURN(const RowLayout layout, CheckedLayout(rows, cols, dtype));
+  EQAT_RETURN_IF_ERROR(CheckSize("codes", codes.size(), rows * layout.code_bytes));
   EQAT_RETURN_IF_ERROR(CheckSize("scales", scale.size(), rows));
   EQAT_RETURN_IF_ERROR(CheckSize("zero points", zero_point.size(), rows));
-  QuantizedTable table;
-  table.rows_ = rows;
-  table.cols_ = cols;
-  table.dtype_ = dtype;
-  table.codes_ = codes;
-  table.keeper_ = std::move(keeper);
-  table.scale_ = std::move(scale);
-  table.zero_point_ = std::move(zero_point);
-  EQAT_RETURN_IF_ERROR(table.CheckQParams());
-  EQAT_RETURN_IF_ERROR(table.CheckPaddingBits());
-  if (table.keeper_ == nullptr) {
-    EQAT_ASSIGN_OR_RETURN(const std::shared_ptr<uint8_t[]> copy, Allocate(bytes));
-    std::copy(codes.begin(), codes.end(), copy.get());
-    table.codes_ = absl::MakeConstSpan(copy.get(), bytes);
-    table.keeper_ = copy;
+  if (keeper == nullptr) {
+    return BuildPacked(rows, cols, dtype, [&](int64_t begin, int64_t end, const MutablePackedRows& packed) {
+      for (int64_t row = begin; row < end; ++row) {
+        std::copy_n(codes.data() + row * layout.code_bytes, layout.code_bytes, packed.Codes(row - begin));
+        packed.Params(row - begin) = {scale[row], zero_point[row]};
+      }
+      return absl::OkStatus();
+    });
   }
+  QuantizedTable table(rows, cols, dtype);
+  table.codes_keeper_ = std::move(keeper);
+  table.packed_.codes = codes.data();
+  table.packed_.code_stride = layout.code_bytes;
+  EQAT_ASSIGN_OR_RETURN(table.params_keeper_, Allocate("parameters", rows * static_cast<int64_t>(sizeof(QParams))));
+  QParams* const qparams = static_cast<QParams*>(table.params_keeper_.get());
+  table.packed_.params = reinterpret_cast<const uint8_t*>(qparams);
+  table.packed_.param_stride = sizeof(QParams);
+  EQAT_RETURN_IF_ERROR(table.FillAndCheckRows([&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) qparams[row] = {scale[row], zero_point[row]};
+    return absl::OkStatus();
+  }));
+  return table;
+}
+
+absl::StatusOr<QuantizedTable> QuantizedTable::BuildPacked(
+    int64_t rows, int64_t cols, Dtype dtype,
+    const std::function<absl::Status(int64_t begin, int64_t end, const MutablePackedRows& packed)>& fill) {
+  EQAT_ASSIGN_OR_RETURN(const RowLayout layout, CheckedLayout(rows, cols, dtype));
+  QuantizedTable table(rows, cols, dtype);
+  EQAT_ASSIGN_OR_RETURN(table.codes_keeper_, Allocate("rows", rows * layout.stride));
+  uint8_t* const memory = static_cast<uint8_t*>(table.codes_keeper_.get());
+  table.packed_.codes = memory;
+  table.packed_.code_stride = layout.stride;
+  table.packed_.params = memory + layout.params_at;
+  table.packed_.param_stride = layout.stride;
+  EQAT_RETURN_IF_ERROR(table.FillAndCheckRows([&](int64_t begin, int64_t end) {
+    uint8_t* const first = memory + begin * layout.stride;
+    return fill(begin, end, {first, layout.stride, first + layout.params_at, layout.stride});
+  }));
   return table;
 }
 
 absl::StatusOr<QuantizedTable> QuantizedTable::Build(
     int64_t rows, int64_t cols, Dtype dtype,
     const std::function<absl::Status(int64_t begin, int64_t end, int32_t* codes, QParams* qparams)>& codes_of_rows) {
-  EQAT_ASSIGN_OR_RETURN(const int64_t bytes, TableBytes(rows, cols, dtype));
-  EQAT_ASSIGN_OR_RETURN(const std::shared_ptr<uint8_t[]> packed, Allocate(bytes));
-  QuantizedTable table;
-  table.rows_ = rows;
-  table.cols_ = cols;
-  table.dtype_ = dtype;
-  table.codes_ = absl::MakeConstSpan(packed.get(), bytes);
-  table.keeper_ = packed;
-  table.scale_.resize(rows);
-  table.zero_point_.resize(rows);
-
-  std::mutex mutex;
-  int64_t failed_row = rows;  // guarded by `mutex`, as is `failure`
-  absl::Status failure;
-  ParallelFor(rows, RowBlock(cols), [&](int64_t begin, int64_t end) {
+  const int bits = TraitsOf(dtype).bits;
+  return BuildPacked(rows, cols, dtype, [&](int64_t begin, int64_t end, const MutablePackedRows& packed) {
     std::vector<int32_t> codes((end - begin) * cols);
     std::vector<QParams> qparams(end - begin);
-    absl::Status status = codes_of_rows(begin, end, codes.data(), qparams.data());
-    if (!status.ok()) {
-      const std::lock_guard<std::mutex> lock(mutex);
-      if (begin >= failed_row) return;
-      failed_row = begin;
-      failure = std::move(status);
-      return;
+    EQAT_RETURN_IF_ERROR(codes_of_rows(begin, end, codes.data(), qparams.data()));
+    for (int64_t i = 0; i < end - begin; ++i) {
+      kernels::PackRow(codes.data() + i * cols, cols, bits, packed.Codes(i));
+      packed.Params(i) = qparams[i];
     }
-    for (int64_t row = begin; row < end; ++row) {
-      kernels::PackRow(codes.data() + (row - begin) * cols, cols, table.bits(), packed.get() + row * table.row_bytes());
-      table.scale_[row] = qparams[row - begin].scale;
-      table.zero_point_[row] = qparams[row - begin].zero_point;
-    }
+    return absl::OkStatus();
   });
-  EQAT_RETURN_IF_ERROR(failure);
-  EQAT_RETURN_IF_ERROR(table.CheckQParams());
-  return table;
 }
 
-int64_t QuantizedTable::row_bytes() const { return kernels::PackedRowBytes(cols_, bits()); }
+absl::Status QuantizedTable::FillAndCheckRows(
+    const std::function<absl::Status(int64_t begin, int64_t end)>& fill) const {
+  std::mutex mutex;
+  int64_t failed_block = rows();  // guarded by `mutex`, as is `failure`
+  absl::Status failure;
+  ParallelFor(rows(), RowBlock(cols()), [&](int64_t begin, int64_t end) {
+    absl::Status status = fill(begin, end);
+    if (status.ok()) status = CheckRows(begin, end);
+    if (status.ok()) return;
+    const std::lock_guard<std::mutex> lock(mutex);
+    if (begin >= failed_block) return;
+    failed_block = begin;
+    failure = std::move(status);
+  });
+  return failure;
+}
 
-int64_t QuantizedTable::bytes() const { return rows_ * (row_bytes() + int64_t{2 * sizeof(float)}); }
+absl::Status QuantizedTable::CheckRows(int64_t begin, int64_t end) const {
+  const int64_t used_bits = cols() * bits() % 8;
+  for (int64_t row = begin; row < end; ++row) {
+    EQAT_RETURN_IF_ERROR(CheckQParams(row, packed_.Params(row)));
+    if (used_bits != 0 && codes(row).back() >> used_bits != 0) {
+      return InvalidArgument(absl::StrCat("row ", row), "bits beyond the last column are not zero",
+                             absl::StrCat(codes(row).back(), " in the last byte"),
+                             absl::StrCat("below ", 1 << used_bits));
+    }
+  }
+  return absl::OkStatus();
+}
+
+int64_t QuantizedTable::row_bytes() const { return kernels::PackedRowBytes(cols(), bits()); }
+
+int64_t QuantizedTable::bytes() const { return rows() * (row_bytes() + static_cast<int64_t>(sizeof(QParams))); }
 
 void QuantizedTable::DequantizeRows(absl::Span<const int64_t> rows, MutableTableView y) const {
   const int64_t count = static_cast<int64_t>(rows.size());
-  ParallelFor(count, RowBlock(cols_), [&](int64_t begin, int64_t end) {
+  ParallelFor(count, RowBlock(cols()), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       if (i + kPrefetchRows < count) PrefetchRow(rows[i + kPrefetchRows]);
       DequantizeRow(rows[i], y.Row(i));
@@ -132,58 +192,33 @@ void QuantizedTable::DequantizeRows(absl::Span<const int64_t> rows, MutableTable
 }
 
 void QuantizedTable::PrefetchRow(int64_t row) const {
-  constexpr int64_t kCacheLine = 64;
-  const uint8_t* packed = codes_.data() + row * row_bytes();
-  for (int64_t byte = 0; byte < row_bytes(); byte += kCacheLine) __builtin_prefetch(packed + byte);
-  __builtin_prefetch(&scale_[row]);
-  __builtin_prefetch(&zero_point_[row]);
+  const uint8_t* packed = packed_.Codes(row);
+  for (int64_t byte = 0; byte < row_bytes(); byte += kCacheLineBytes) __builtin_prefetch(packed + byte);
+  __builtin_prefetch(&packed_.Params(row).zero_point);
 }
 
 void QuantizedTable::DequantizeRow(int64_t row, float* y) const {
   kernels::AffineParams params;
-  params.scale = scale_[row];
-  params.zero_point = zero_point_[row];
-  const uint8_t* packed = codes_.data() + row * row_bytes();
-  if (dtype_ == Dtype::kQInt8) {
-    return kernels::DequantizeRow(reinterpret_cast<const int8_t*>(packed), cols_, params, y);
+  params.scale = scale(row);
+  params.zero_point = zero_point(row);
+  const uint8_t* packed = packed_.Codes(row);
+  if (packed_.is_signed) {
+    return kernels::DequantizeRow(reinterpret_cast<const int8_t*>(packed), cols(), params, y);
   }
-  if (bits() == 8) return kernels::DequantizeRow(packed, cols_, params, y);
+  if (bits() == 8) return kernels::DequantizeRow(packed, cols(), params, y);
   uint8_t codes[kCodesPerPiece];
-  for (int64_t col = 0; col < cols_; col += kCodesPerPiece) {
-    const int64_t n = std::min(kCodesPerPiece, cols_ - col);
+  for (int64_t col = 0; col < cols(); col += kCodesPerPiece) {
+    const int64_t n = std::min(kCodesPerPiece, cols() - col);
     kernels::UnpackRow(packed + col * bits() / 8, n, bits(), codes);
     kernels::DequantizeRow(codes, n, params, y + col);
   }
 }
 
 void QuantizedTable::UnpackRow(int64_t row, int32_t* codes) const {
-  kernels::UnpackRow(codes_.data() + row * row_bytes(), cols_, bits(), codes);
-  if (dtype_ == Dtype::kQInt8)
-    std::transform(codes, codes + cols_, codes, [](int32_t c) { return static_cast<int8_t>(c); });
-}
-
-absl::Status QuantizedTable::CheckQParams() const {
-  for (int64_t row = 0; row < rows_; ++row) {
-    if (!std::isfinite(scale_[row]) || scale_[row] < 0.0f) {
-      return InvalidArgument(absl::StrCat("row ", row), "bad scale", absl::StrCat(scale_[row]),
-                             "finite and at least 0");
-    }
-    if (!std::isfinite(zero_point_[row])) {
-      return InvalidArgument(absl::StrCat("row ", row), "bad zero point", absl::StrCat(zero_point_[row]), "finite");
-    }
+  kernels::UnpackRow(packed_.Codes(row), cols(), bits(), codes);
+  if (packed_.is_signed) {
+    std::transform(codes, codes + cols(), codes, [](int32_t c) { return static_cast<int8_t>(c); });
   }
-  return absl::OkStatus();
-}
-
-absl::Status QuantizedTable::CheckPaddingBits() const {
-  const int64_t used_bits = cols_ * bits() % 8;
-  if (used_bits == 0) return absl::OkStatus();
-  const int64_t bad = FirstFailure(rows_, row_bytes(),
-                                   [&](int64_t row) { return codes_[(row + 1) * row_bytes() - 1] >> used_bits == 0; });
-  if (bad == rows_) return absl::OkStatus();
-  return InvalidArgument(absl::StrCat("row ", bad), "bits beyond the last column are not zero",
-                         absl::StrCat(codes_[(bad + 1) * row_bytes() - 1], " in the last byte"),
-                         absl::StrCat("below ", 1 << used_bits));
 }
 
 }  // namespace eqat::quant

@@ -2,7 +2,8 @@
 // computed in double and rounded once, exactly as FakeQuantize dequantizes.
 //
 // Immutable after construction, and moves alone: copying codes by accident would be dear. Const methods may run
-// concurrently. A row takes PackedRowBytes(cols, bits) + 8 bytes.
+// concurrently. A table that owns its rows keeps each row's parameters right behind its codes, so that looking a row up
+// touches as few cache lines as can be; one whose codes lie in a mapped file has the parameters of all rows beside it.
 #ifndef EQAT_QUANT_QUANTIZED_TABLE_H_
 #define EQAT_QUANT_QUANTIZED_TABLE_H_
 
@@ -17,35 +18,42 @@
 #include "absl/types/span.h"
 #include "core/table_view.h"
 #include "quant/choose_qparams.h"
+#include "quant/packed_rows.h"
 #include "quant/types/dtype.h"
 
 namespace eqat::quant {
 
 class QuantizedTable {
  public:
-  // Takes over packed codes [rows, PackedRowBytes(cols, bits)] (kept alive by `keeper`, or copied when it is null),
+  // Takes packed codes [rows, PackedRowBytes(cols, bits)] (kept alive by `keeper`, or copied when it is null),
   // scale [rows] and zero_point [rows]. InvalidArgument: sizes; NaN, infinity or a negative value in scale, NaN or
   // infinity in zero_point (names the row); bits beyond the last column that are not zero. ResourceExhausted: sizes
   // that overflow.
   static absl::StatusOr<QuantizedTable> FromPacked(int64_t rows, int64_t cols, Dtype dtype,
                                                    absl::Span<const uint8_t> codes, std::shared_ptr<void> keeper,
-                                                   std::vector<float> scale, std::vector<float> zero_point);
-  // Packs codes that `codes_of_rows` delivers for blocks of rows: it fills [end - begin, cols] codes (inside the
-  // dtype's range) and [end - begin] parameters for rows [begin, end). Called from several threads; the error of the
-  // lowest rows is returned, and bad parameters are errors as in FromPacked.
+                                                   const std::vector<float>& scale,
+                                                   const std::vector<float>& zero_point);
+  // Rows [begin, end) are filled by `fill(begin, end, packed)`, where row 0 of `packed` is row `begin`. Called from
+  // several threads; the error of the lowest rows is returned, and what FromPacked refuses of a row is an error here.
+  static absl::StatusOr<QuantizedTable> BuildPacked(
+      int64_t rows, int64_t cols, Dtype dtype,
+      const std::function<absl::Status(int64_t begin, int64_t end, const MutablePackedRows& packed)>& fill);
+  // The same from unpacked codes: `codes_of_rows` fills [end - begin, cols] codes (inside the dtype's range) and
+  // [end - begin] parameters.
   static absl::StatusOr<QuantizedTable> Build(
       int64_t rows, int64_t cols, Dtype dtype,
       const std::function<absl::Status(int64_t begin, int64_t end, int32_t* codes, QParams* qparams)>& codes_of_rows);
 
-  int64_t rows() const { return rows_; }
-  int64_t cols() const { return cols_; }
+  int64_t rows() const { return packed_.rows; }
+  int64_t cols() const { return packed_.cols; }
   Dtype dtype() const { return dtype_; }
-  int bits() const { return TraitsOf(dtype_).bits; }
+  int bits() const { return packed_.bits; }
   int64_t row_bytes() const;  // bytes of one row's codes
   int64_t bytes() const;      // codes, scales and zero points
-  absl::Span<const uint8_t> codes() const { return codes_; }
-  absl::Span<const float> scale() const { return scale_; }
-  absl::Span<const float> zero_point() const { return zero_point_; }
+  const PackedRows& packed_rows() const { return packed_; }
+  absl::Span<const uint8_t> codes(int64_t row) const { return {packed_.Codes(row), static_cast<size_t>(row_bytes())}; }
+  float scale(int64_t row) const { return packed_.Params(row).scale; }
+  float zero_point(int64_t row) const { return packed_.Params(row).zero_point; }
 
   QuantizedTable(QuantizedTable&&) = default;
   QuantizedTable& operator=(QuantizedTable&&) = default;
@@ -56,19 +64,17 @@ class QuantizedTable {
   void UnpackRow(int64_t row, int32_t* codes) const;
 
  private:
-  QuantizedTable() = default;
-  absl::Status CheckQParams() const;
-  absl::Status CheckPaddingBits() const;
+  QuantizedTable(int64_t rows, int64_t cols, Dtype dtype);
+  // Calls fill(begin, end) for blocks of rows, in parallel, and checks what it made.
+  absl::Status FillAndCheckRows(const std::function<absl::Status(int64_t begin, int64_t end)>& fill) const;
+  absl::Status CheckRows(int64_t begin, int64_t end) const;
   void PrefetchRow(int64_t row) const;
   void DequantizeRow(int64_t row, float* y) const;
 
-  int64_t rows_ = 0;
-  int64_t cols_ = 0;
   Dtype dtype_ = Dtype::kQUInt8;
-  absl::Span<const uint8_t> codes_;
-  std::shared_ptr<void> keeper_;
-  std::vector<float> scale_;
-  std::vector<float> zero_point_;
+  PackedRows packed_;
+  std::shared_ptr<void> codes_keeper_;
+  std::shared_ptr<void> params_keeper_;
 };
 
 }  // namespace eqat::quant

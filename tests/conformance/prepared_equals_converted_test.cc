@@ -207,8 +207,8 @@ TEST(PreparedEqualsConverted, BothAreTheNaiveFakeQuantizedTable) {
     ASSERT_EQ(BitsOf(served.values), BitsOf(expected.values));
     ASSERT_EQ(BitsOf(LookupOf(module, batch)->values), BitsOf(expected.values));
     for (int64_t row = 0; row < kRows; ++row) {
-      ASSERT_EQ(BitsOf(converted.weight().scale()[row]), BitsOf(naive.scale()[row]));
-      ASSERT_EQ(BitsOf(converted.weight().zero_point()[row]), BitsOf(naive.zero_point()[row]));
+      ASSERT_EQ(BitsOf(converted.weight().scale(row)), BitsOf(naive.scale()[row]));
+      ASSERT_EQ(BitsOf(converted.weight().zero_point(row)), BitsOf(naive.zero_point()[row]));
     }
   }
 }

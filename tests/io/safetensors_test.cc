@@ -295,6 +295,22 @@ TEST(Safetensors, NamesMissingFiles) {
   EXPECT_THAT(SafetensorsReader::Open(dir / "none"), StatusIs(StatusCode::kNotFound, HasSubstr(dir / "none")));
 }
 
+TEST(WriteSafetensors, GathersRowsThatLieApart) {
+  const TempDir dir;
+  constexpr int64_t kRows = 300'000;  // more than is gathered at a time
+  std::vector<uint8_t> apart(kRows * 8);
+  std::vector<uint8_t> together;
+  for (int64_t i = 0; i < kRows * 8; ++i) {
+    apart[i] = static_cast<uint8_t>(i * 7 / 5);
+    if (i % 8 < 5) together.push_back(apart[i]);
+  }
+  TensorToWrite tensor = Tensor("t", TensorDtype::kU8, {kRows, 5}, apart);
+  tensor.bytes = ByteRows(tensor.bytes.data, kRows, 5, 8);
+  EQAT_ASSERT_OK(WriteSafetensors(dir / "apart", {tensor}, {}));
+  EQAT_ASSERT_OK(WriteSafetensors(dir / "together", {Tensor("t", TensorDtype::kU8, {kRows, 5}, together)}, {}));
+  EXPECT_EQ(*ReadFile(dir / "apart"), *ReadFile(dir / "together"));
+}
+
 TEST(WriteSafetensors, RefusesWhatItCouldNotReadBack) {
   const TempDir dir;
   const std::vector<float> floats = {1.0f};

@@ -426,7 +426,8 @@ struct EditableTensors {
   }
   absl::Status Write(const std::string& path) const {
     std::vector<io::TensorToWrite> tensors;
-    for (const auto& [name, entry] : entries) tensors.push_back({name, entry.dtype, entry.shape, entry.bytes});
+    for (const auto& [name, entry] : entries)
+      tensors.push_back({name, entry.dtype, entry.shape, absl::MakeConstSpan(entry.bytes)});
     return io::WriteSafetensors(path, std::move(tensors), {});
   }
   // All bytes `byte`.
@@ -537,8 +538,8 @@ TEST_F(ModelDirectory, ReadsF16ParametersAndF16TablesOfQatModules) {
   tensors.Set("user.weight", io::TensorDtype::kBF16, {4, 3}, '\x3f');
   EQAT_ASSERT_OK(tensors.Write(file));
   EQAT_ASSERT_OK_AND_ASSIGN(const Model loaded, LoadModel(Path("m")));
-  EXPECT_EQ(std::get<quantized::Embedding>(*loaded.Find("tags")).weight().scale()[2], 1.05859375f);  // 0x3c3c
-  EXPECT_EQ(std::get<qat::Embedding>(*loaded.Find("user")).weight().Row(2)[1], 0.74609375f);         // 0x3f3f
+  EXPECT_EQ(std::get<quantized::Embedding>(*loaded.Find("tags")).weight().scale(2), 1.05859375f);  // 0x3c3c
+  EXPECT_EQ(std::get<qat::Embedding>(*loaded.Find("user")).weight().Row(2)[1], 0.74609375f);       // 0x3f3f
 }
 
 TEST_F(ModelDirectory, NamesTheFileThatIsMissing) {
@@ -591,7 +592,7 @@ TEST_F(ModelDirectory, TheDocumentsExampleLoads) {
     const absl::Span<const char> one_bytes = io::AsBytes(absl::MakeConstSpan(ones));
     bytes.push_back(std::make_unique<std::string>(one_bytes.begin(), one_bytes.end()));
     bytes.back()->resize(size * io::TensorDtypeBytes(dtypes.at(dtype)));
-    tensors.push_back({name, dtypes.at(dtype), std::move(shape), *bytes.back()});
+    tensors.push_back({name, dtypes.at(dtype), std::move(shape), absl::MakeConstSpan(*bytes.back())});
   }
   EQAT_ASSERT_OK(io::WriteSafetensors(Path("m/model.safetensors"), std::move(tensors), {}));
   EQAT_ASSERT_OK_AND_ASSIGN(const Model model, LoadModel(Path("m")));

@@ -206,9 +206,13 @@ template <typename Table>
 void ExpectSameCodes(const Module& a, const Module& b) {
   const quant::QuantizedTable& left = std::get<Table>(a).weight();
   const quant::QuantizedTable& right = std::get<Table>(b).weight();
-  EXPECT_EQ(left.codes(), right.codes());
-  EXPECT_EQ(left.scale(), right.scale());
-  EXPECT_EQ(left.zero_point(), right.zero_point());
+  ASSERT_EQ(left.rows(), right.rows());
+  for (int64_t row = 0; row < left.rows(); ++row) {
+    SCOPED_TRACE(row);
+    EXPECT_EQ(left.codes(row), right.codes(row));
+    EXPECT_EQ(left.scale(row), right.scale(row));
+    EXPECT_EQ(left.zero_point(row), right.zero_point(row));
+  }
   EXPECT_EQ(std::get<Table>(a).options(), std::get<Table>(b).options());
 }
 

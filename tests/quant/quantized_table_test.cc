@@ -58,8 +58,8 @@ TEST(QuantizedTableTest, BuildKeepsEveryCodeOfEveryDtype) {
     for (int64_t row = 0; row < kRows; ++row) {
       table.UnpackRow(row, codes.data());
       for (int64_t col = 0; col < kCols; ++col) ASSERT_EQ(codes[col], CodeAt(dtype.dtype, row, col)) << row;
-      ASSERT_EQ(table.scale()[row], QParamsAt(row).scale);
-      ASSERT_EQ(table.zero_point()[row], QParamsAt(row).zero_point);
+      ASSERT_EQ(table.scale(row), QParamsAt(row).scale);
+      ASSERT_EQ(table.zero_point(row), QParamsAt(row).zero_point);
     }
   }
 }
@@ -105,6 +105,61 @@ TEST(QuantizedTableTest, BuildRefusesBadParameters) {
   EXPECT_THAT(result, StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("row 2: bad scale")));
 }
 
+TEST(QuantizedTableTest, OwnRowsHoldCodesThenParameters) {
+  for (const DtypeTraits& dtype : kDtypes) {
+    SCOPED_TRACE(dtype.name);
+    EQAT_ASSERT_OK_AND_ASSIGN(const QuantizedTable table, BuildTable(3, 11, dtype.dtype));
+    const PackedRows& packed = table.packed_rows();
+    EXPECT_EQ(packed.rows, 3);
+    EXPECT_EQ(packed.cols, 11);
+    EXPECT_EQ(packed.bits, dtype.bits);
+    EXPECT_EQ(packed.is_signed, dtype.dtype == Dtype::kQInt8);
+    EXPECT_EQ(packed.params - packed.codes, (table.row_bytes() + 3) / 4 * 4);
+    EXPECT_EQ(packed.code_stride, packed.params - packed.codes + 8);
+    EXPECT_EQ(packed.param_stride, packed.code_stride);
+  }
+}
+
+absl::Status FillNibbles(int64_t begin, int64_t end, const MutablePackedRows& packed) {
+  for (int64_t row = begin; row < end; ++row) {
+    packed.Codes(row - begin)[0] = static_cast<uint8_t>(row);
+    packed.Codes(row - begin)[1] = 0x0f;
+    packed.Params(row - begin) = QParamsAt(row);
+  }
+  return absl::OkStatus();
+}
+
+TEST(QuantizedTableTest, BuildPackedKeepsWhatIsFilledIn) {
+  constexpr int64_t kRows = 20000;  // several blocks
+  EQAT_ASSERT_OK_AND_ASSIGN(const QuantizedTable table,
+                            QuantizedTable::BuildPacked(kRows, 3, Dtype::kQUInt4x2, FillNibbles));
+  for (int64_t row = 0; row < kRows; ++row) {
+    ASSERT_THAT(table.codes(row), ElementsAre(row % 256, 0x0f)) << row;
+    ASSERT_EQ(table.scale(row), QParamsAt(row).scale);
+    ASSERT_EQ(table.zero_point(row), QParamsAt(row).zero_point);
+  }
+}
+
+TEST(QuantizedTableTest, BuildPackedRefusesTheLowestBadRow) {
+  constexpr int64_t kRows = 20000;
+  const auto build = [](auto spoil) {
+    return QuantizedTable::BuildPacked(kRows, 3, Dtype::kQUInt4x2,
+                                       [&](int64_t begin, int64_t end, const MutablePackedRows& packed) {
+                                         EXPECT_TRUE(FillNibbles(begin, end, packed).ok());
+                                         for (int64_t row = std::max<int64_t>(begin, 7000); row < end; ++row) {
+                                           spoil(packed, row - begin);
+                                         }
+                                         return absl::OkStatus();
+                                       });
+  };
+  EXPECT_THAT(build([](const MutablePackedRows& packed, int64_t i) { packed.Params(i).scale = kNaN; }),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("row 7000: bad scale")));
+  EXPECT_THAT(build([](const MutablePackedRows& packed, int64_t i) { packed.Params(i).zero_point = kInfinity; }),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("row 7000: bad zero point")));
+  EXPECT_THAT(build([](const MutablePackedRows& packed, int64_t i) { packed.Codes(i)[1] = 0x1f; }),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("row 7000: bits beyond the last column")));
+}
+
 absl::StatusOr<QuantizedTable> FromPacked(int64_t rows, int64_t cols, const std::vector<uint8_t>& codes,
                                           std::vector<float> scale, std::vector<float> zero_point) {
   return QuantizedTable::FromPacked(rows, cols, Dtype::kQUInt4x2, codes, nullptr, std::move(scale),
@@ -128,11 +183,11 @@ TEST(QuantizedTableTest, FromPackedUsesTheKeepersMemory) {
   {
     EQAT_ASSERT_OK_AND_ASSIGN(QuantizedTable table,
                               QuantizedTable::FromPacked(2, 1, Dtype::kQUInt8, *memory, memory, {1, 1}, {0, 0}));
-    EXPECT_EQ(table.codes().data(), memory->data());
+    EXPECT_EQ(table.packed_rows().codes, memory->data());
     memory.reset();
     const QuantizedTable moved = std::move(table);
     EXPECT_FALSE(alive.expired());
-    EXPECT_EQ(moved.codes()[1], 2);
+    EXPECT_EQ(moved.codes(1)[0], 2);
   }
   EXPECT_TRUE(alive.expired());
 }
@@ -163,7 +218,7 @@ TEST(QuantizedTableTest, EmptyTables) {
   for (const int64_t rows : {0, 3}) {
     const int64_t cols = rows == 0 ? 4 : 0;
     EQAT_ASSERT_OK_AND_ASSIGN(const QuantizedTable table, BuildTable(rows, cols, Dtype::kQUInt4x2));
-    EXPECT_TRUE(table.codes().empty());
+    EXPECT_EQ(table.bytes(), rows * 8);
     table.DequantizeRows({}, MutableTableView(nullptr, 0, cols));
   }
 }
