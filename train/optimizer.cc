@@ -141,14 +141,14 @@ absl::Status CheckGradient(const Slot& slot, const model::ParameterGradient& gra
   return absl::OkStatus();
 }
 
-// Updates elements [offset, offset + n) of a parameter; `grad` points at the gradient of the first.
-using Update = absl::FunctionRef<void(int64_t offset, const float* grad, int64_t n)>;
+// Updates the stretches of a parameter that start at its element `at`.
+using Update = absl::FunctionRef<void(const Stretches& stretches, int64_t at)>;
 
 int64_t RowsPerBlock(int64_t cols) { return std::max<int64_t>(1, kElementsPerBlock / std::max<int64_t>(1, cols)); }
 
 void UpdateListedRows(const nn::SparseGrad& grad, int64_t cols, Update update) {
   ParallelFor(static_cast<int64_t>(grad.rows.size()), RowsPerBlock(cols), [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) update(grad.rows[i] * cols, grad.values.data() + i * cols, cols);
+    update({grad.values.data() + begin * cols, cols, grad.rows.data() + begin, end - begin}, 0);
   });
 }
 
@@ -162,7 +162,7 @@ void UpdateAllRows(const nn::SparseGrad& grad, int64_t num_rows, int64_t cols, U
         values = grad.values.data() + (listed - grad.rows.begin()) * cols;
         ++listed;
       }
-      update(row * cols, values, cols);
+      update({values, cols}, row * cols);
     }
   });
 }
@@ -170,8 +170,9 @@ void UpdateAllRows(const nn::SparseGrad& grad, int64_t num_rows, int64_t cols, U
 void UpdateParameter(const Slot& slot, const model::ParameterGradient& gradient, Update update) {
   if (slot.cols() == 0) return;
   if (!slot.parameter.is_table) {
-    ParallelFor(slot.size(), kElementsPerBlock,
-                [&](int64_t begin, int64_t end) { update(begin, gradient.dense.data() + begin, end - begin); });
+    ParallelFor(slot.size(), kElementsPerBlock, [&](int64_t begin, int64_t end) {
+      update({gradient.dense.data() + begin, end - begin}, begin);
+    });
   } else if (slot.dense_pass) {
     slot.parameter.WillModifyAllRows();
     UpdateAllRows(*gradient.rows, slot.parameter.values.rows, slot.cols(), update);
@@ -191,12 +192,12 @@ void StepSgd(const OptimizerConfig& config, double lr, Slot& slot, const model::
   float* w = slot.parameter.values.data;
   if (slot.rule == Rule::kSgd) {
     UpdateParameter(slot, gradient,
-                    [&](int64_t at, const float* grad, int64_t n) { SgdUpdate(factors, grad, w + at, n); });
+                    [&](const Stretches& stretches, int64_t at) { SgdUpdate(factors, stretches, w + at); });
     return;
   }
   float* buf = slot.buffer(0);
-  UpdateParameter(slot, gradient, [&](int64_t at, const float* grad, int64_t n) {
-    SgdMomentumUpdate(factors, grad, w + at, buf + at, n);
+  UpdateParameter(slot, gradient, [&](const Stretches& stretches, int64_t at) {
+    SgdMomentumUpdate(factors, stretches, w + at, buf + at);
   });
 }
 
@@ -209,14 +210,14 @@ void StepAdagrad(const OptimizerConfig& config, double lr, Slot& slot, const mod
   float* sum = slot.buffer(0);
   if (slot.rule == Rule::kRowWiseAdagrad) {
     const int64_t cols = slot.cols();
-    UpdateParameter(slot, gradient, [&](int64_t at, const float* grad, int64_t n) {
-      RowWiseAdagradUpdate(factors, grad, w + at, sum + at / cols, n);
+    UpdateParameter(slot, gradient, [&](const Stretches& stretches, int64_t at) {
+      RowWiseAdagradUpdate(factors, stretches, w + at, sum + at / cols);
     });
     return;
   }
   const auto update = slot.rule == Rule::kSparseAdagrad ? SparseAdagradUpdate : AdagradUpdate;
   UpdateParameter(slot, gradient,
-                  [&](int64_t at, const float* grad, int64_t n) { update(factors, grad, w + at, sum + at, n); });
+                  [&](const Stretches& stretches, int64_t at) { update(factors, stretches, w + at, sum + at); });
 }
 
 void StepAdam(const OptimizerConfig& config, double lr, Slot& slot, const model::ParameterGradient& gradient) {
@@ -237,7 +238,7 @@ void StepAdam(const OptimizerConfig& config, double lr, Slot& slot, const model:
   float* v = slot.buffer(1);
   const auto update = sparse ? SparseAdamUpdate : AdamUpdate;
   UpdateParameter(slot, gradient,
-                  [&](int64_t at, const float* grad, int64_t n) { update(factors, grad, w + at, m + at, v + at, n); });
+                  [&](const Stretches& stretches, int64_t at) { update(factors, stretches, w + at, m + at, v + at); });
 }
 
 void StepSlot(const OptimizerConfig& config, double lr, Slot& slot, const model::ParameterGradient& gradient) {
