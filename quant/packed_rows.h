@@ -33,6 +33,10 @@ struct MutablePackedRows {
 
   uint8_t* Codes(int64_t row) const { return codes + row * code_stride; }
   QParams& Params(int64_t row) const { return *reinterpret_cast<QParams*>(params + row * param_stride); }
+  // The rows from `row` on.
+  MutablePackedRows From(int64_t row) const {
+    return {Codes(row), code_stride, params + row * param_stride, param_stride};
+  }
 };
 
 }  // namespace eqat::quant

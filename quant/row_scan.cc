@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <mutex>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "core/error.h"
@@ -24,6 +26,21 @@ int64_t FirstFailure(int64_t n, int64_t cols, absl::FunctionRef<bool(int64_t i)>
     }
   });
   return first.load();
+}
+
+absl::Status FirstError(int64_t n, int64_t cols, absl::FunctionRef<absl::Status(int64_t begin, int64_t end)> body) {
+  std::mutex mutex;
+  int64_t failed_block = n;  // guarded by `mutex`, as is `failure`
+  absl::Status failure;
+  ParallelFor(n, RowBlock(cols), [&](int64_t begin, int64_t end) {
+    absl::Status status = body(begin, end);
+    if (status.ok()) return;
+    const std::lock_guard<std::mutex> lock(mutex);
+    if (begin >= failed_block) return;
+    failed_block = begin;
+    failure = std::move(status);
+  });
+  return failure;
 }
 
 absl::Status NotFiniteError(int64_t row, absl::Span<const float> values) {

@@ -17,6 +17,10 @@ int64_t RowBlock(int64_t cols);
 // after its first failure (false). Returns the smallest i that failed, or n.
 int64_t FirstFailure(int64_t n, int64_t cols, absl::FunctionRef<bool(int64_t i)> body);
 
+// Runs `body(begin, end)` for blocks of [0, n) rows of `cols` values, in parallel; all blocks are run. The error of the
+// first block that has one.
+absl::Status FirstError(int64_t n, int64_t cols, absl::FunctionRef<absl::Status(int64_t begin, int64_t end)> body);
+
 // InvalidArgument that names the row and its first value that is NaN or infinite.
 absl::Status NotFiniteError(int64_t row, absl::Span<const float> values);
 
