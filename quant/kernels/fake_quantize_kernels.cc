@@ -7,11 +7,11 @@
 #define HWY_TARGET_INCLUDE "quant/kernels/fake_quantize_kernels.cc"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 #include "hwy/highway.h"
+#include "quant/kernels/affine-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace eqat::quant::kernels {
 namespace HWY_NAMESPACE {
-namespace hn = hwy::HWY_NAMESPACE;
 
 constexpr size_t kMaxLanes = 16;
 using DF = hn::CappedTag<float, kMaxLanes>;
@@ -20,62 +20,11 @@ using DU8 = hn::Rebind<uint8_t, DF>;
 using VF = hn::Vec<DF>;
 using VI = hn::Vec<DI>;
 
-// a * b + c, rounded once on every target.
-HWY_INLINE VF FusedMulAdd(VF a, VF b, VF c) {
-#if HWY_NATIVE_FMA
-  return hn::MulAdd(a, b, c);
-#else
-  const DF df;
-  HWY_ALIGN float lanes_a[kMaxLanes];
-  HWY_ALIGN float lanes_b[kMaxLanes];
-  HWY_ALIGN float lanes_c[kMaxLanes];
-  hn::Store(a, df, lanes_a);
-  hn::Store(b, df, lanes_b);
-  hn::Store(c, df, lanes_c);
-  for (size_t i = 0; i < hn::Lanes(df); ++i) lanes_c[i] = std::fma(lanes_a[i], lanes_b[i], lanes_c[i]);
-  return hn::Load(df, lanes_c);
-#endif
-}
-
-// Codes to values, in double and rounded once.
-class Dequantizer {
- public:
-  explicit Dequantizer(const AffineParams& params)
-      : zero_point_(static_cast<double>(params.zero_point)), scale_(static_cast<double>(params.scale)) {}
-
-  HWY_INLINE VF operator()(VI code) const {
-    const DF df;
-#if HWY_TARGET == HWY_SCALAR || HWY_TARGET == HWY_EMU128
-    // Highway's conversion to float saturates on targets without vectors; here overflow is infinity.
-    HWY_ALIGN int32_t codes[kMaxLanes];
-    HWY_ALIGN float values[kMaxLanes];
-    hn::Store(code, DI(), codes);
-    for (size_t i = 0; i < hn::Lanes(df); ++i) values[i] = static_cast<float>((codes[i] - zero_point_) * scale_);
-    return hn::Load(df, values);
-#else
-    const hn::Half<DI> half;
-    return hn::Combine(df, OfHalf(hn::UpperHalf(half, code)), OfHalf(hn::LowerHalf(half, code)));
-#endif
-  }
-
- private:
-#if HWY_TARGET != HWY_SCALAR && HWY_TARGET != HWY_EMU128
-  HWY_INLINE hn::Vec<hn::Half<DF>> OfHalf(hn::Vec<hn::Half<DI>> code) const {
-    const hn::Repartition<double, DF> dd;
-    const auto offset = hn::Sub(hn::PromoteTo(dd, code), hn::Set(dd, zero_point_));
-    return hn::DemoteTo(hn::Half<DF>(), hn::Mul(offset, hn::Set(dd, scale_)));
-  }
-#endif
-
-  double zero_point_;
-  double scale_;
-};
-
 template <bool kFloatZeroPoint>
 class Quantizer {
  public:
   explicit Quantizer(const AffineParams& params)
-      : dequantize_(params),
+      : dequantize_(params.scale, params.zero_point),
         inverse_(1.0f / params.scale),
         zero_point_(params.zero_point),
         quant_min_(static_cast<float>(params.quant_min)),
@@ -97,7 +46,7 @@ class Quantizer {
       const auto in_range = hn::RebindMask(di, hn::Eq(clamped, rounded));
       hn::StoreU(hn::DemoteTo(DU8(), hn::IfThenElseZero(in_range, hn::Set(di, 1))), DU8(), mask);
     }
-    if (y != nullptr) hn::StoreU(dequantize_(code), df, y);
+    if (y != nullptr) hn::StoreU(dequantize_(df, code), df, y);
   }
 
  private:
@@ -105,7 +54,7 @@ class Quantizer {
     const DF df;
     const VF inverse = hn::Set(df, inverse_);
     const VF zero_point = hn::Set(df, zero_point_);
-    if constexpr (kFloatZeroPoint) return hn::Round(FusedMulAdd(x, inverse, zero_point));
+    if constexpr (kFloatZeroPoint) return hn::Round(FusedMulAdd(df, x, inverse, zero_point));
     return hn::Add(zero_point, hn::Round(hn::Mul(x, inverse)));
   }
 
@@ -185,14 +134,14 @@ template <typename Code>
 HWY_INLINE void DequantizeRowOf(const Code* codes, size_t n, const AffineParams& params, float* y) {
   const DF df;
   const size_t lanes = hn::Lanes(df);
-  const Dequantizer dequantize(params);
+  const Dequantizer dequantize(params.scale, params.zero_point);
   size_t i = 0;
-  for (; i + lanes <= n; i += lanes) hn::StoreU(dequantize(LoadCodes(codes + i)), df, y + i);
+  for (; i + lanes <= n; i += lanes) hn::StoreU(dequantize(df, LoadCodes(codes + i)), df, y + i);
   if (i == n) return;
   HWY_ALIGN Code rest_codes[kMaxLanes] = {};
   HWY_ALIGN float rest[kMaxLanes];
   std::copy(codes + i, codes + n, rest_codes);
-  hn::Store(dequantize(LoadCodes(rest_codes)), df, rest);
+  hn::Store(dequantize(df, LoadCodes(rest_codes)), df, rest);
   std::copy_n(rest, n - i, y + i);
 }
 
