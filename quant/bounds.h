@@ -1,4 +1,4 @@
-// Bounds of one channel and the rule by which an observer changes them. Internal to quant/.
+// Bounds of channels and the rule by which an observer changes them. Internal to quant/.
 #ifndef EQAT_QUANT_BOUNDS_H_
 #define EQAT_QUANT_BOUNDS_H_
 
@@ -15,14 +15,10 @@
 #include "core/error.h"
 #include "quant/choose_qparams.h"
 #include "quant/kernels/fake_quantize_kernels.h"
+#include "quant/kernels/fake_quantize_pool_kernels.h"
 #include "quant/types/qconfig.h"
 
 namespace eqat::quant {
-
-struct Bounds {
-  float min_val = 0.0f;
-  float max_val = 0.0f;
-};
 
 // Smallest and largest of `values` (at least one); false if one of them is NaN or infinite. An out-parameter, because
 // GCC returns two floats through a store-to-load stall that costs as much as the search.
@@ -42,6 +38,13 @@ inline bool FindQParams(const Bounds& bounds, const QParamsRule& rule, QParams* 
   if (!std::isfinite(bounds.min_val) || !std::isfinite(bounds.max_val)) return false;
   *qparams = ChooseQParams(bounds.min_val, bounds.max_val, rule);
   return std::isfinite(qparams->scale) && std::isfinite(qparams->zero_point);
+}
+
+// The rule of the kernels that find parameters on the way, where they hold for `rule`.
+inline std::optional<kernels::FreshRule> FreshRuleOf(const QParamsRule& rule) {
+  if (!TraitsOf(rule.qscheme).float_zero_point) return std::nullopt;
+  if (!kernels::SupportsFakeQuantizePool(rule.quant_min, rule.quant_max, rule.eps)) return std::nullopt;
+  return kernels::FreshRule{rule.quant_max, rule.eps};
 }
 
 inline bool IsUsable(const Bounds& bounds, const QParamsRule& rule) {

@@ -78,6 +78,12 @@ struct FakeQuantize::Impl {
     source = QParamsSource::kBounds;
   }
 
+  // One forward after which every row's bounds are those of its content.
+  void CountFreshForward(int64_t rows) {
+    row_observer->CountForward({}, {});
+    FollowBounds(rows);
+  }
+
   absl::Status CheckTable(TableView table) const;
   absl::Status CheckReady() const;
 
@@ -96,6 +102,9 @@ struct FakeQuantize::Impl {
   absl::Status ForwardByRows(TableView x, MutableTableView y, uint8_t* mask);
   absl::Status ForwardWhole(TableView x, MutableTableView y, uint8_t* mask);
   void QuantizeColumns(TableView x, MutableTableView y, uint8_t* mask) const;
+
+  // Set where the one-pass kernels hold: every parameter comes from the present content of its row.
+  std::optional<kernels::FreshRule> FreshRuleFor(TableView table) const;
 
   // Bounds of all rows as of the last forward.
   absl::StatusOr<std::vector<Bounds>> AllBounds(const TableView* table) const;
@@ -177,6 +186,11 @@ absl::Status FakeQuantize::Impl::QuantizeRows(TableView table, absl::Span<const 
   });
   if (bad == count) return absl::OkStatus();
   return RowError(rows[bad], RowOf(table, rows[bad]), values_of(bad));
+}
+
+std::optional<kernels::FreshRule> FakeQuantize::Impl::FreshRuleFor(TableView table) const {
+  const bool fresh = row_wise() && observer_enabled && fake_quant_enabled && row_observer->memoryless();
+  return fresh && CheckTable(table).ok() ? FreshRuleOf(rule) : std::nullopt;
 }
 
 // Two passes, since y may be x and an error must leave it alone.
@@ -352,10 +366,35 @@ absl::Status FakeQuantize::ForwardRows(TableView table, absl::Span<const int64_t
   return absl::OkStatus();
 }
 
+bool FakeQuantize::TryForwardRows(TableView table, absl::Span<const int64_t> rows, MutableTableView out) {
+  const std::optional<kernels::FreshRule> rule = impl_->FreshRuleFor(table);
+  if (!rule.has_value() || table.rows == 0 || table.cols == 0) return false;
+  const auto count = static_cast<int64_t>(rows.size());
+  if (!kernels::FakeQuantizeRows(table, rows.data(), count, *rule, out)) return false;
+  impl_->CountFreshForward(table.rows);
+  return true;
+}
+
+bool FakeQuantize::TryForwardPool(const PoolArgs& args, MutableTableView out) {
+  if (args.rows.rows == 0 || args.rows.cols == 0 || !TryEvaluatePool(args, out)) return false;
+  impl_->CountFreshForward(args.rows.rows);
+  return true;
+}
+
+bool FakeQuantize::TryEvaluatePool(const PoolArgs& args, MutableTableView out) const {
+  const std::optional<kernels::FreshRule> rule = impl_->FreshRuleFor(args.rows);
+  return rule.has_value() && kernels::FakeQuantizePool(args, *rule, out);
+}
+
 absl::Status FakeQuantize::EvaluateRows(TableView table, absl::Span<const int64_t> rows, MutableTableView y) const {
   EQAT_RETURN_IF_ERROR(impl_->CheckTable(table));
   if (impl_->fake_quant_enabled) EQAT_RETURN_IF_ERROR(impl_->CheckReady());
   if (table.cols == 0) return absl::OkStatus();
+  if (const std::optional<kernels::FreshRule> rule = impl_->FreshRuleFor(table)) {
+    if (kernels::FakeQuantizeRows(table, rows.data(), static_cast<int64_t>(rows.size()), *rule, y)) {
+      return absl::OkStatus();
+    }
+  }
   return impl_->QuantizeRows(table, rows, nullptr, impl_->fake_quant_enabled, {y});
 }
 

@@ -32,6 +32,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "core/pool_kernels.h"
 #include "core/table_view.h"
 #include "quant/choose_qparams.h"
 #include "quant/kernels/fake_quantize_kernels.h"
@@ -87,6 +88,15 @@ class FakeQuantize {
   // y and `mask` hold. InvalidArgument unless row-wise (IsRowWise()) and the number of rows is that of every earlier
   // call.
   absl::Status ForwardRows(TableView table, absl::Span<const int64_t> rows, MutableTableView y, uint8_t* mask);
+
+  // ForwardRows without a mask, and ForwardRows followed by PoolRows (core/pool_kernels.h; args.rows is the table),
+  // each in one pass over the rows looked up, which may repeat. Only where every parameter comes from the row itself
+  // (averaging_constant 1, both flags on) and every mask element is 1; false otherwise, and for rows that are errors or
+  // all but constant: then nothing has changed but `out`, and the long way serves.
+  bool TryForwardRows(TableView table, absl::Span<const int64_t> rows, MutableTableView out);
+  bool TryForwardPool(const PoolArgs& args, MutableTableView out);
+  // The same for EvaluateRows; counts and changes nothing.
+  bool TryEvaluatePool(const PoolArgs& args, MutableTableView out) const;
 
   // What a converted table would hold: as ForwardRows, but counts and changes nothing. With the observer on, parameters
   // are those that one more observation of the row would give (for averaging_constant 1: of its present content); with

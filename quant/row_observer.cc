@@ -17,7 +17,7 @@ namespace eqat::quant {
 namespace {
 
 // Averaging constant 1: the bounds as of the last forward are those of a row's content at that forward. Rows that have
-// not changed since need no record. Memory: the last batch and the rows written since.
+// not changed since need no record. Memory: the rows written since.
 class MemorylessRowObserver final : public RowObserver {
  public:
   using RowObserver::RowObserver;
@@ -34,10 +34,10 @@ class MemorylessRowObserver final : public RowObserver {
     return FindBounds(content, bounds);
   }
 
-  void CountForward(absl::Span<const int64_t> rows, std::vector<Bounds> bounds) override {
+  bool memoryless() const override { return true; }
+
+  void CountForward(absl::Span<const int64_t>, std::vector<Bounds>) override {
     ClearRecords();
-    batch_rows_.assign(rows.begin(), rows.end());
-    batch_bounds_ = std::move(bounds);
     ++forwards_;
   }
 
@@ -54,7 +54,9 @@ class MemorylessRowObserver final : public RowObserver {
   }
 
   void WillModifyRows(TableView table, absl::Span<const int64_t> rows) override {
-    if (!observed() || all_recorded_ || rows == absl::MakeConstSpan(batch_rows_)) return;
+    if (!observed() || all_recorded_ || rows == absl::MakeConstSpan(written_rows_)) return;
+    const bool first = written_rows_.empty() && written_later_.empty() && all_.empty();
+    if (first && WriteAllAtOnce(table, rows)) return;
     std::vector<int64_t> unrecorded;
     std::copy_if(rows.begin(), rows.end(), std::back_inserter(unrecorded),
                  [this](int64_t row) { return !RecordOf(row).has_value(); });
@@ -65,7 +67,7 @@ class MemorylessRowObserver final : public RowObserver {
     for (size_t i = 0; i < unrecorded.size(); ++i) {
       if (!IsRecord(bounds[i])) continue;
       if (all_.empty()) {
-        written_.insert_or_assign(unrecorded[i], bounds[i]);
+        written_later_.insert_or_assign(unrecorded[i], bounds[i]);
       } else {
         all_[unrecorded[i]] = bounds[i];
       }
@@ -90,25 +92,36 @@ class MemorylessRowObserver final : public RowObserver {
 
   std::optional<Bounds> RecordOf(int64_t row) const {
     if (!all_.empty()) return IsRecord(all_[row]) ? std::optional<Bounds>(all_[row]) : std::nullopt;
-    const auto position = std::lower_bound(batch_rows_.begin(), batch_rows_.end(), row);
-    if (position != batch_rows_.end() && *position == row) return batch_bounds_[position - batch_rows_.begin()];
-    const auto entry = written_.find(row);
-    return entry == written_.end() ? std::nullopt : std::optional<Bounds>(entry->second);
+    const auto position = std::lower_bound(written_rows_.begin(), written_rows_.end(), row);
+    if (position != written_rows_.end() && *position == row) return written_bounds_[position - written_rows_.begin()];
+    const auto entry = written_later_.find(row);
+    return entry == written_later_.end() ? std::nullopt : std::optional<Bounds>(entry->second);
+  }
+
+  // The rows of a training step, which are ascending and almost always usable. False, having done nothing, if not.
+  bool WriteAllAtOnce(TableView table, absl::Span<const int64_t> rows) {
+    const std::optional<kernels::FreshRule> rule = FreshRuleOf(qparams_rule_);
+    if (!rule.has_value() || !std::is_sorted(rows.begin(), rows.end())) return false;
+    written_bounds_.resize(rows.size());
+    const auto count = static_cast<int64_t>(rows.size());
+    if (!kernels::FindFreshBounds(table, rows.data(), count, *rule, written_bounds_.data())) return false;
+    written_rows_.assign(rows.begin(), rows.end());
+    return true;
   }
 
   void ClearRecords() {
-    batch_rows_.clear();
-    batch_bounds_.clear();
-    written_.clear();
+    written_rows_.clear();
+    written_bounds_.clear();
+    written_later_.clear();
     std::vector<Bounds>().swap(all_);  // as large as the table: give it back
     all_recorded_ = false;
   }
 
-  std::vector<int64_t> batch_rows_;  // rows of the last forward, ascending
-  std::vector<Bounds> batch_bounds_;
-  absl::btree_map<int64_t, Bounds> written_;  // other rows that have been written since
-  std::vector<Bounds> all_;                       // empty, or one for each row in place of the three above
-  bool all_recorded_ = false;                     // `all_` has no gaps
+  std::vector<int64_t> written_rows_;  // rows written since the last forward, ascending: those announced first,
+  std::vector<Bounds> written_bounds_;
+  absl::btree_map<int64_t, Bounds> written_later_;  // and any others
+  std::vector<Bounds> all_;                         // empty, or one for each row in place of the three above
+  bool all_recorded_ = false;                       // `all_` has no gaps
 };
 
 // Observers with a history: a record for each row, made in zero pages that cost nothing until a row is touched. A row
@@ -147,6 +160,8 @@ class HistoryRowObserver final : public RowObserver {
     if (now.has_value()) *bounds = rule_.Next(*now, *bounds);
     return now.has_value();
   }
+
+  bool memoryless() const override { return false; }
 
   void CountForward(absl::Span<const int64_t> rows, std::vector<Bounds> bounds) override {
     ++forwards_;

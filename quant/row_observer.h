@@ -50,7 +50,10 @@ class RowObserver {
   virtual bool BoundsAfter(int64_t row, absl::Span<const float> present, absl::Span<const float> content,
                            Bounds* bounds) const = 0;
 
-  // Counts one forward that gave `rows` (ascending) these BoundsAfter.
+  // Whether the bounds of a row are those of its content at the last forward alone.
+  virtual bool memoryless() const = 0;
+
+  // Counts one forward that gave `rows` (ascending) these BoundsAfter. A memoryless observer needs neither.
   virtual void CountForward(absl::Span<const int64_t> rows, std::vector<Bounds> bounds) = 0;
 
   // The same for every row.

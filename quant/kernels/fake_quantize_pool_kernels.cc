@@ -1,0 +1,476 @@
+#include "quant/kernels/fake_quantize_pool_kernels.h"
+
+#include <algorithm>
+#include <atomic>
+#include <bit>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+
+#include "core/parallel_for.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "quant/kernels/fake_quantize_pool_kernels.cc"
+#include "hwy/foreach_target.h"  // IWYU pragma: keep
+// Must follow foreach_target.h.
+#include "core/pool_ops-inl.h"
+#include "hwy/highway.h"
+#include "quant/kernels/affine-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace eqat::quant::kernels {
+namespace HWY_NAMESPACE {
+namespace {
+
+using eqat::HWY_NAMESPACE::MaxOp;
+using eqat::HWY_NAMESPACE::MeanOp;
+using eqat::HWY_NAMESPACE::RoundedWeightedSumOp;
+using eqat::HWY_NAMESPACE::SumOp;
+using eqat::HWY_NAMESPACE::WeightedSumOp;
+
+// Rows whose bounds are found together, a vector of them for each of the divisions.
+constexpr int64_t kGroup = 8;
+// Rows whose parameters are found before any of them is quantized: they must still be in the first-level cache then.
+constexpr int64_t kChunk = 16;
+// How far ahead rows are fetched (one for each that is quantized, as a burst would stall), and how much of each.
+constexpr int64_t kPrefetchRows = 32;
+constexpr int64_t kPrefetchFloats = 256;
+constexpr int64_t kFloatsPerCacheLine = 16;
+constexpr size_t kMaxLanes = 16;
+constexpr float kMaxZeroPoint = 1048576.0f;
+
+using DF = hn::CappedTag<float, kMaxLanes>;
+using DGroup = hn::CappedTag<float, kGroup>;
+using VF = hn::Vec<DF>;
+using VGroup = hn::Vec<DGroup>;
+
+// Parameters of the rows of one chunk.
+struct ChunkParams {
+  HWY_ALIGN float scale[kChunk];
+  HWY_ALIGN float inverse[kChunk];
+  HWY_ALIGN float zero_point[kChunk];
+  HWY_ALIGN float zero_point_head[kChunk];    // zero_point = head + tail; both 0 where y needs double
+  HWY_ALIGN float minus_tail_scaled[kChunk];  // -tail * scale
+};
+
+struct MinOf {
+  template <class V>
+  HWY_INLINE V operator()(V a, V b) const {
+    return hn::Min(a, b);
+  }
+};
+struct MaxOf {
+  template <class V>
+  HWY_INLINE V operator()(V a, V b) const {
+    return hn::Max(a, b);
+  }
+};
+
+// At most kGroup lanes that stand for the lanes of `v`.
+template <class D, class Op>
+HWY_INLINE VGroup Fold(D /*d*/, hn::Vec<D> v, Op op) {
+#if HWY_TARGET != HWY_SCALAR
+  if constexpr (hn::MaxLanes(D()) > kGroup) {
+    const hn::Half<D> half;
+    return op(hn::LowerHalf(half, v), hn::UpperHalf(half, v));
+  } else  // NOLINT
+#endif
+  {
+    (void)op;
+    return v;
+  }
+}
+
+// reduced[i] = the reduction of all lanes of rows[i]; by transposition, a few instructions a row.
+template <class Op>
+HWY_INLINE void ReduceGroup(const VGroup (&rows)[kGroup], Op op, float* HWY_RESTRICT reduced) {
+  const DGroup d;
+#if HWY_TARGET == HWY_SCALAR
+  (void)op;
+  for (int64_t i = 0; i < kGroup; ++i) hn::StoreU(rows[i], d, reduced + i);
+#else
+  const hn::Repartition<double, DGroup> d64;
+  // Each 128-bit block of the result: partial results of rows a, b, c, d.
+  const auto four = [&](VGroup row_a, VGroup row_b, VGroup row_c, VGroup row_d) HWY_ATTR {
+    const auto ab = hn::BitCast(d64, op(hn::InterleaveLower(d, row_a, row_b), hn::InterleaveUpper(d, row_a, row_b)));
+    const auto cd = hn::BitCast(d64, op(hn::InterleaveLower(d, row_c, row_d), hn::InterleaveUpper(d, row_c, row_d)));
+    return op(hn::BitCast(d, hn::InterleaveLower(d64, ab, cd)), hn::BitCast(d, hn::InterleaveUpper(d64, ab, cd)));
+  };
+  const VGroup first = four(rows[0], rows[1], rows[2], rows[3]);
+  const VGroup second = four(rows[4], rows[5], rows[6], rows[7]);
+  if constexpr (hn::MaxLanes(DGroup()) == kGroup) {
+    hn::StoreU(op(hn::ConcatLowerLower(d, second, first), hn::ConcatUpperUpper(d, second, first)), d, reduced);
+  } else {
+    hn::StoreU(first, d, reduced);
+    hn::StoreU(second, d, reduced + 4);
+  }
+#endif
+}
+
+// NaN and infinity are looked for either in the rows or, for less, in the pooled sums, where a NaN stays. An infinity
+// shows in the range of its row.
+enum class NanSearch { kRows, kSums };
+
+// Smallest and largest of a row, one for each lane of a vector. With NanSearch::kRows `zeros` becomes NaN for NaN or
+// infinity; otherwise NaN may be passed over.
+template <NanSearch kSearch>
+struct LaneBounds {
+  VF min, max;
+
+  HWY_INLINE LaneBounds(const float* HWY_RESTRICT row, int64_t cols, VF& zeros) {
+    const DF df;
+    const int64_t lanes = static_cast<int64_t>(hn::Lanes(df));
+    if (HWY_UNLIKELY(cols < lanes)) {
+      HWY_ALIGN float values[kMaxLanes];
+      std::fill_n(values, lanes, row[0]);
+      std::copy_n(row, cols, values);
+      min = max = hn::Load(df, values);
+      Search(min, zeros);
+      return;
+    }
+    min = max = hn::LoadU(df, row);
+    Search(min, zeros);
+    int64_t col = lanes;
+    for (; col + lanes <= cols; col += lanes) Add(hn::LoadU(df, row + col), zeros);
+    if (col < cols) Add(hn::LoadU(df, row + cols - lanes), zeros);  // again for some columns, which changes nothing
+  }
+
+ private:
+  HWY_INLINE void Add(VF values, VF& zeros) {
+    min = hn::Min(min, values);
+    max = hn::Max(max, values);
+    Search(values, zeros);
+  }
+  static HWY_INLINE void Search(VF values, VF& zeros) {
+    if constexpr (kSearch == NanSearch::kRows) zeros = hn::MulAdd(values, hn::Zero(DF()), zeros);
+  }
+};
+
+class Kernel {
+ public:
+  Kernel(const FreshRule& rule, TableView table)
+      : length_(static_cast<float>(rule.quant_max)), eps_(rule.eps), table_(table) {
+    const int bits = std::bit_width(static_cast<uint32_t>(rule.quant_max));
+    float_from_ = std::ldexp(1.0f, bits - 2);
+    float_to_ = std::ldexp(1.0f, bits);
+    head_shift_ = std::ldexp(1.5f, bits - 1);
+    const bool starts_on_lines =
+        reinterpret_cast<uintptr_t>(table.data) % 64 == 0 && table.stride % kFloatsPerCacheLine == 0;
+    prefetch_floats_ = std::min(table.cols, kPrefetchFloats) + (starts_on_lines ? 0 : kFloatsPerCacheLine);
+  }
+
+  // Parameters of the rows ids[0..count), 1 <= count <= kChunk; false where the kernel does not hold.
+  template <NanSearch kSearch>
+  HWY_INLINE bool FindParams(const int64_t* ids, int64_t count, ChunkParams& params) const {
+    HWY_ALIGN float min_vals[kGroup];
+    HWY_ALIGN float max_vals[kGroup];
+    for (int64_t first = 0; first < count; first += kGroup) {
+      if (!FindGroup<kSearch>(ids + first, count - first, first, min_vals, max_vals, params)) return false;
+    }
+    return true;
+  }
+
+  // Bounds of the rows ids[0..count), 1 <= count <= kGroup; false where the kernel does not hold.
+  HWY_INLINE bool FindBounds(const int64_t* ids, int64_t count, Bounds* bounds) const {
+    ChunkParams params;
+    HWY_ALIGN float min_vals[kGroup];
+    HWY_ALIGN float max_vals[kGroup];
+    if (!FindGroup<NanSearch::kRows>(ids, count, 0, min_vals, max_vals, params)) return false;
+    for (int64_t i = 0; i < count; ++i) {
+      const float* const row = table_.Row(ids[i]);
+      bounds[i] = {WithSignOfFirstZero(row, min_vals[i]), WithSignOfFirstZero(row, max_vals[i])};
+    }
+    return true;
+  }
+
+  HWY_INLINE void Prefetch(int64_t id) const {
+    const float* const row = table_.Row(id);
+    for (int64_t col = 0; col < prefetch_floats_; col += kFloatsPerCacheLine) __builtin_prefetch(row + col);
+  }
+
+  HWY_INLINE void Prefetch(const int64_t* ids, int64_t count) const {
+    for (int64_t i = 0; i < count; ++i) Prefetch(ids[i]);
+  }
+
+  // The rows of positions [begin, end) of a chunk reduced into `out`, after `Init` or on top of what it holds.
+  // False if a sum is NaN.
+  template <class Op>
+  HWY_INLINE bool PoolSegment(const PoolArgs& args, const ChunkParams& params, int64_t last_position, int64_t chunk,
+                              int64_t begin, int64_t end, bool init, float* HWY_RESTRICT out) const {
+    const DF full;
+    const hn::CappedTag<float, 4> quarter;
+    const hn::CappedTag<float, 1> single;
+    const int64_t lanes = static_cast<int64_t>(hn::Lanes(full));
+    const int64_t quarter_lanes = static_cast<int64_t>(hn::Lanes(quarter));
+    int64_t col = 0;
+    bool ok = true;
+    const Segment segment = {args, params, last_position, chunk, begin, end, init};
+    for (; col + 4 * lanes <= table_.cols; col += 4 * lanes) ok &= PoolColumns<Op, 4>(full, segment, col, out);
+    for (; col + lanes <= table_.cols; col += lanes) ok &= PoolColumns<Op, 1>(full, segment, col, out);
+    for (; col + quarter_lanes <= table_.cols; col += quarter_lanes)
+      ok &= PoolColumns<Op, 1>(quarter, segment, col, out);
+    for (; col < table_.cols; ++col) ok &= PoolColumns<Op, 1>(single, segment, col, out);
+    return ok;
+  }
+
+ private:
+  struct Segment {
+    const PoolArgs& args;
+    const ChunkParams& params;
+    int64_t last_position;  // of the whole batch
+    int64_t chunk;          // position of params' first row
+    int64_t begin;
+    int64_t end;
+    bool init;
+  };
+
+  // As RowMinMax: a bound that is zero has the sign of the first zero.
+  HWY_INLINE float WithSignOfFirstZero(const float* row, float bound) const {
+    return bound == 0.0f ? *std::find(row, row + table_.cols, 0.0f) : bound;
+  }
+
+  template <NanSearch kSearch>
+  HWY_INLINE bool FindGroup(const int64_t* ids, int64_t count, int64_t at, float* HWY_RESTRICT min_vals,
+                            float* HWY_RESTRICT max_vals, ChunkParams& params) const {
+    VGroup mins[kGroup];
+    VGroup maxs[kGroup];
+    VF zeros = hn::Zero(DF());
+    for (int64_t i = 0; i < kGroup; ++i) {
+      const LaneBounds<kSearch> bounds(table_.Row(ids[std::min(i, count - 1)]), table_.cols, zeros);
+      mins[i] = Fold(DF(), bounds.min, MinOf());
+      maxs[i] = Fold(DF(), bounds.max, MaxOf());
+    }
+    ReduceGroup(mins, MinOf(), min_vals);
+    ReduceGroup(maxs, MaxOf(), max_vals);
+
+    const DGroup d;
+    const VGroup one = hn::Set(d, 1.0f);
+    auto usable = hn::Eq(one, one);
+    for (int64_t i = 0; i < kGroup; i += static_cast<int64_t>(hn::Lanes(d))) {
+      const VGroup min_val = hn::Load(d, min_vals + i);
+      const VGroup range = hn::Div(hn::Sub(hn::Load(d, max_vals + i), min_val), hn::Set(d, length_));
+      const VGroup scale = hn::IfThenElse(hn::Gt(range, hn::Set(d, eps_)), range, one);
+      const VGroup zero_point = hn::Div(hn::Neg(min_val), scale);
+      // An infinite range gives an infinite scale and leaves the zero point small.
+      usable = hn::And(usable, hn::And(hn::Le(hn::Abs(zero_point), hn::Set(d, kMaxZeroPoint)),
+                                       hn::Lt(scale, hn::Set(d, HUGE_VALF))));
+      hn::Store(scale, d, params.scale + at + i);
+      hn::Store(zero_point, d, params.zero_point + at + i);
+      hn::Store(hn::Div(one, scale), d, params.inverse + at + i);
+      const VGroup head = hn::Sub(hn::Add(zero_point, hn::Set(d, head_shift_)), hn::Set(d, head_shift_));
+      const auto needs_no_double =
+          hn::And(hn::Ge(zero_point, hn::Set(d, float_from_)), hn::Lt(zero_point, hn::Set(d, float_to_)));
+      hn::Store(hn::IfThenElseZero(needs_no_double, head), d, params.zero_point_head + at + i);
+      hn::Store(hn::Mul(hn::Sub(head, zero_point), scale), d, params.minus_tail_scaled + at + i);
+    }
+    const bool finite = kSearch == NanSearch::kSums || hn::AllTrue(DF(), hn::Eq(zeros, hn::Zero(DF())));
+    return finite && hn::AllTrue(d, usable);
+  }
+
+  template <class Op, int kVectors, class D>
+  HWY_INLINE bool PoolColumns(D d, const Segment& segment, int64_t col, float* HWY_RESTRICT out) const {
+    using V = hn::Vec<D>;
+    const size_t lanes = hn::Lanes(d);
+    V pooled[kVectors];
+    for (int v = 0; v < kVectors; ++v) pooled[v] = segment.init ? Op::Init(d) : hn::LoadU(d, out + col + v * lanes);
+    for (int64_t k = segment.begin; k < segment.end; ++k) {
+      const int64_t id = segment.args.ids[k];
+      if (col == 0) Prefetch(segment.args.ids[std::min(k + kPrefetchRows, segment.last_position)]);
+      if (id == segment.args.padding_id) continue;
+      const float* HWY_RESTRICT row = table_.Row(id) + col;
+      const int64_t slot = k - segment.chunk;
+      const float zero_point = segment.params.zero_point[slot];
+      const V w = hn::Set(d, Op::kWeighted ? segment.args.weights[k] : 1.0f);
+      const V inverse = hn::Set(d, segment.params.inverse[slot]);
+      const V z = hn::Set(d, zero_point);
+#if HWY_NATIVE_FMA
+      const float zero_point_head = segment.params.zero_point_head[slot];
+      if (HWY_LIKELY(zero_point_head != 0.0f)) {
+        const V scale = hn::Set(d, segment.params.scale[slot]);
+        const V head = hn::Set(d, zero_point_head);
+        const V tail = hn::Set(d, segment.params.minus_tail_scaled[slot]);
+        for (int v = 0; v < kVectors; ++v) {
+          const V q = hn::Round(hn::MulAdd(hn::LoadU(d, row + v * lanes), inverse, z));
+          pooled[v] = Op::Next(d, pooled[v], hn::MulAdd(hn::Sub(q, head), scale, tail), w);
+        }
+        continue;
+      }
+#endif
+      const Dequantizer dequantize(segment.params.scale[slot], zero_point);
+      for (int v = 0; v < kVectors; ++v) {
+        const V q = hn::Round(FusedMulAdd(d, hn::LoadU(d, row + v * lanes), inverse, z));
+        const V y = dequantize(d, hn::ConvertTo(hn::RebindToSigned<D>(), q));
+        pooled[v] = Op::Next(d, pooled[v], hn::IfThenElse(hn::Eq(q, q), y, q), w);
+      }
+    }
+    auto ordered = hn::Eq(pooled[0], pooled[0]);
+    for (int v = 0; v < kVectors; ++v) {
+      hn::StoreU(pooled[v], d, out + col + v * lanes);
+      ordered = hn::And(ordered, hn::Eq(pooled[v], pooled[v]));
+    }
+    return hn::AllTrue(d, ordered);
+  }
+
+  float length_;
+  float eps_;
+  float float_from_;  // zero points from here
+  float float_to_;    // to here need no double
+  float head_shift_;  // rounds zero points to multiples of 2^(bits - 24)
+  int64_t prefetch_floats_;
+  TableView table_;
+};
+
+template <class Op>
+void FinishBag(const PoolArgs& args, int64_t bag, float* HWY_RESTRICT out) {
+  const int64_t begin = args.offsets[bag];
+  const int64_t end = args.offsets[bag + 1];
+  int64_t count = end - begin;
+  if (args.padding_id >= 0) count -= std::count(args.ids + begin, args.ids + end, args.padding_id);
+  const hn::CappedTag<float, 1> single;
+  if (count == 0) {
+    std::fill_n(out, args.rows.cols, 0.0f);
+  } else if (args.mode == PoolMode::kMean) {
+    const DF df;
+    const int64_t lanes = static_cast<int64_t>(hn::Lanes(df));
+    int64_t col = 0;
+    for (; col + lanes <= args.rows.cols; col += lanes) {
+      hn::StoreU(Op::Finish(df, hn::LoadU(df, out + col), count), df, out + col);
+    }
+    for (; col < args.rows.cols; ++col) {
+      hn::StoreU(Op::Finish(single, hn::LoadU(single, out + col), count), single, out + col);
+    }
+  }
+}
+
+template <class Op, NanSearch kSearch>
+HWY_INLINE bool PoolBags(const PoolArgs& args, const FreshRule& rule, int64_t begin_bag, int64_t end_bag,
+                         const MutableTableView& out) {
+  const Kernel kernel(rule, args.rows);
+  const int64_t first = args.offsets[begin_bag];
+  const int64_t last = args.offsets[end_bag];
+  const int64_t num_positions = args.offsets[args.num_bags];
+  int64_t bag = begin_bag;
+  ChunkParams params;
+  for (int64_t chunk = first; chunk < last; chunk += kChunk) {
+    const int64_t chunk_end = std::min(chunk + kChunk, last);
+    if (chunk == first) kernel.Prefetch(args.ids + chunk, std::min(chunk + kPrefetchRows, num_positions) - chunk);
+    if (!kernel.FindParams<kSearch>(args.ids + chunk, chunk_end - chunk, params)) return false;
+    for (int64_t k = chunk; k < chunk_end;) {
+      while (args.offsets[bag + 1] <= k) FinishBag<Op>(args, bag, out.Row(bag)), ++bag;
+      const int64_t end = std::min(args.offsets[bag + 1], chunk_end);
+      const bool init = k == args.offsets[bag];
+      if (!kernel.PoolSegment<Op>(args, params, num_positions - 1, chunk, k, end, init, out.Row(bag))) return false;
+      k = end;
+    }
+  }
+  for (; bag < end_bag; ++bag) FinishBag<Op>(args, bag, out.Row(bag));
+  return true;
+}
+
+template <NanSearch kSearch>
+HWY_INLINE bool PoolSums(const PoolArgs& args, const FreshRule& rule, int64_t begin_bag, int64_t end_bag,
+                         const MutableTableView& out) {
+  if (args.mode == PoolMode::kMean) return PoolBags<MeanOp, kSearch>(args, rule, begin_bag, end_bag, out);
+  if (args.weights == nullptr) return PoolBags<SumOp, kSearch>(args, rule, begin_bag, end_bag, out);
+  if (args.has_padding) return PoolBags<RoundedWeightedSumOp, kSearch>(args, rule, begin_bag, end_bag, out);
+  return PoolBags<WeightedSumOp, kSearch>(args, rule, begin_bag, end_bag, out);
+}
+
+bool PoolBlock(const PoolArgs& args, const FreshRule& rule, int64_t begin_bag, int64_t end_bag,
+               const MutableTableView& out) {
+  // A maximum may drop a NaN, and padding rows are not pooled.
+  if (args.mode == PoolMode::kMax) return PoolBags<MaxOp, NanSearch::kRows>(args, rule, begin_bag, end_bag, out);
+  if (args.padding_id >= 0) return PoolSums<NanSearch::kRows>(args, rule, begin_bag, end_bag, out);
+  return PoolSums<NanSearch::kSums>(args, rule, begin_bag, end_bag, out);
+}
+
+// Every row is a bag of one whose maximum is the row itself.
+bool QuantizeBlock(const PoolArgs& args, const FreshRule& rule, int64_t begin, int64_t end,
+                   const MutableTableView& out) {
+  const Kernel kernel(rule, args.rows);
+  ChunkParams params;
+  kernel.Prefetch(args.ids + begin, std::min(begin + kPrefetchRows, args.num_bags) - begin);
+  for (int64_t chunk = begin; chunk < end; chunk += kChunk) {
+    const int64_t chunk_end = std::min(chunk + kChunk, end);
+    if (!kernel.FindParams<NanSearch::kRows>(args.ids + chunk, chunk_end - chunk, params)) return false;
+    for (int64_t k = chunk; k < chunk_end; ++k) {
+      kernel.PoolSegment<MaxOp>(args, params, args.num_bags - 1, chunk, k, k + 1, /*init=*/true, out.Row(k));
+    }
+  }
+  return true;
+}
+
+bool BoundsBlock(TableView table, const int64_t* ids, int64_t n, const FreshRule& rule, int64_t begin, int64_t end,
+                 Bounds* bounds) {
+  const Kernel kernel(rule, table);
+  for (int64_t i = begin; i < end; i += kGroup) {
+    const int64_t ahead = std::min(i + kPrefetchRows, n);
+    kernel.Prefetch(ids + ahead, std::min(ahead + kGroup, n) - ahead);
+    if (!kernel.FindBounds(ids + i, std::min(kGroup, end - i), bounds + i)) return false;
+  }
+  return true;
+}
+
+}  // namespace
+}  // namespace HWY_NAMESPACE
+}  // namespace eqat::quant::kernels
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace eqat::quant::kernels {
+namespace {
+
+HWY_EXPORT(PoolBlock);
+HWY_EXPORT(QuantizeBlock);
+HWY_EXPORT(BoundsBlock);
+
+// Rows of one block of work: about 64 KiB.
+int64_t RowsPerBlock(int64_t cols) { return std::max<int64_t>(1, (1 << 14) / std::max<int64_t>(1, cols)); }
+
+// Runs block(begin, end) over [0, n); false if one of them said so.
+template <typename Block>
+bool AllBlocks(int64_t n, int64_t per_block, Block block) {
+  std::atomic<bool> all{true};
+  ParallelFor(n, per_block, [&](int64_t begin, int64_t end) {
+    if (all.load(std::memory_order_relaxed) && !block(begin, end)) all.store(false, std::memory_order_relaxed);
+  });
+  return all.load();
+}
+
+}  // namespace
+
+bool SupportsFakeQuantizePool(int32_t quant_min, int32_t quant_max, float eps) {
+  // Beyond eps 1 a replaced scale would let codes pass quant_max; far below 1e-30 error * scale might underflow.
+  return quant_min == 0 && quant_max >= 1 && quant_max <= 255 && eps >= 1e-30f && eps <= 1.0f;
+}
+
+bool FakeQuantizePool(const PoolArgs& args, const FreshRule& rule, MutableTableView out) {
+  if (args.num_bags == 0 || args.rows.cols == 0) return true;
+  const int64_t rows_per_bag = args.offsets[args.num_bags] / args.num_bags + 1;
+  const int64_t bags_per_block = std::max<int64_t>(1, RowsPerBlock(args.rows.cols) / rows_per_bag);
+  return AllBlocks(args.num_bags, bags_per_block, [&](int64_t begin, int64_t end) {
+    return HWY_DYNAMIC_DISPATCH(PoolBlock)(args, rule, begin, end, out);
+  });
+}
+
+bool FakeQuantizeRows(TableView table, const int64_t* ids, int64_t n, const FreshRule& rule, MutableTableView out) {
+  if (n == 0 || table.cols == 0) return true;
+  PoolArgs args;
+  args.rows = table;
+  args.ids = ids;
+  args.num_bags = n;
+  args.mode = PoolMode::kMax;
+  return AllBlocks(n, RowsPerBlock(table.cols), [&](int64_t begin, int64_t end) {
+    return HWY_DYNAMIC_DISPATCH(QuantizeBlock)(args, rule, begin, end, out);
+  });
+}
+
+bool FindFreshBounds(TableView table, const int64_t* ids, int64_t n, const FreshRule& rule, Bounds* bounds) {
+  if (n == 0 || table.cols == 0) return true;
+  return AllBlocks(n, RowsPerBlock(table.cols), [&](int64_t begin, int64_t end) {
+    return HWY_DYNAMIC_DISPATCH(BoundsBlock)(table, ids, n, rule, begin, end, bounds);
+  });
+}
+
+}  // namespace eqat::quant::kernels
+#endif  // HWY_ONCE
