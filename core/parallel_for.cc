@@ -3,7 +3,8 @@
 #include <algorithm>
 #include <atomic>
 #include <cassert>
-#include <condition_variable>
+#include <chrono>
+#include <cstdint>
 #include <mutex>
 #include <system_error>
 #include <thread>
@@ -36,7 +37,32 @@ class Job {
   std::atomic<int64_t> next_{0};
 };
 
+// True while ParallelFor must stay on this thread.
 thread_local bool inside_parallel_for = false;
+
+// Waking a thread that sleeps takes longer than many a job, so threads look out for news this long before they sleep.
+constexpr std::chrono::microseconds kSpinTime{50};
+
+void RelaxProcessor() {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+// Returns when `condition` holds or kSpinTime has passed.
+template <typename Condition>
+void SpinUntil(const Condition& condition) {
+  constexpr int kLooksPerClock = 32;
+  const auto deadline = std::chrono::steady_clock::now() + kSpinTime;
+  do {
+    for (int look = 0; look < kLooksPerClock; ++look) {
+      if (condition()) return;
+      RelaxProcessor();
+    }
+  } while (std::chrono::steady_clock::now() < deadline);
+}
 
 class Pool {
  public:
@@ -60,14 +86,23 @@ class Pool {
     StartWorkers();
     Publish(job);
     job.RunBlocks();
-    std::unique_lock<std::mutex> lock(mutex_);
-    job_ = nullptr;  // workers that wake up late find nothing to do
-    idle_.wait(lock, [this] { return busy_workers_ == 0; });
+    state_.fetch_and(~kOpen, std::memory_order_relaxed);  // workers that wake up late find nothing to do
+    WaitForWorkers();
     return true;
   }
 
  private:
+  // A state: how many workers run the job (it lives until they are done), whether more may join, and a number that
+  // changes with each job.
+  static constexpr uint32_t kOneWorker = 1;
+  static constexpr uint32_t kWorkers = (1u << 12) - 1;
+  static constexpr uint32_t kOpen = 1u << 12;
+  static constexpr uint32_t kOneJob = 1u << 13;
+
   static int AllCores() { return std::max(1, static_cast<int>(std::thread::hardware_concurrency())); }
+
+  // With more threads than cores a thread that spins would keep another from working.
+  bool MaySpin() const { return num_threads() <= all_cores_; }
 
   void StartWorkers() {
     while (static_cast<int>(workers_.size()) < num_threads() - 1) {
@@ -80,54 +115,73 @@ class Pool {
   }
 
   void StopWorkers() {
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      stopping_ = true;
-    }
-    wake_.notify_all();
+    stopping_.store(true, std::memory_order_relaxed);
+    state_.fetch_add(kOneJob);
+    state_.notify_all();
     for (std::thread& worker : workers_) worker.join();
     workers_.clear();
-    stopping_ = false;
+    stopping_.store(false, std::memory_order_relaxed);
   }
 
   void Publish(Job& job) {
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      job_ = &job;
-      ++job_number_;
-    }
+    job_.store(&job, std::memory_order_relaxed);
+    state_.fetch_add(kOneJob | kOpen);
     const int64_t useful_workers = std::min<int64_t>(job.num_blocks() - 1, static_cast<int64_t>(workers_.size()));
-    for (int64_t i = 0; i < useful_workers; ++i) wake_.notify_one();
+    for (int64_t i = 0; i < useful_workers; ++i) state_.notify_one();
+  }
+
+  void WaitForWorkers() {
+    const auto all_left = [this] { return (state_.load(std::memory_order_acquire) & kWorkers) == 0; };
+    if (MaySpin()) SpinUntil(all_left);
+    for (;;) {
+      const uint32_t departures = departures_.load(std::memory_order_acquire);
+      if (all_left()) return;
+      departures_.wait(departures, std::memory_order_acquire);
+    }
+  }
+
+  // The job of `state`, which the calling worker then has to Leave; null when there is none to join.
+  Job* Join(uint32_t& state) {
+    while ((state & kOpen) != 0 && (state & kWorkers) != kWorkers) {
+      if (state_.compare_exchange_weak(state, state + kOneWorker, std::memory_order_acquire)) {
+        return job_.load(std::memory_order_relaxed);
+      }
+    }
+    return nullptr;
+  }
+
+  void Leave() {
+    const uint32_t before = state_.fetch_sub(kOneWorker, std::memory_order_release);
+    if ((before & kOpen) != 0 || (before & kWorkers) != kOneWorker) return;
+    departures_.fetch_add(1);
+    departures_.notify_one();
   }
 
   void Work() {
     inside_parallel_for = true;
-    uint64_t last_job_number = 0;
-    std::unique_lock<std::mutex> lock(mutex_);
-    for (;;) {
-      wake_.wait(lock, [&] { return stopping_ || (job_ != nullptr && job_number_ != last_job_number); });
-      if (stopping_) return;
-      Job* const job = job_;
-      last_job_number = job_number_;
-      ++busy_workers_;
-      lock.unlock();
-      job->RunBlocks();
-      lock.lock();
-      if (--busy_workers_ == 0) idle_.notify_one();
+    const auto job_of = [](uint32_t state) { return state / kOneJob; };
+    uint32_t state = 0;
+    for (uint32_t last_job = 0;; last_job = job_of(state)) {
+      const auto is_news = [&] { return job_of(state = state_.load(std::memory_order_acquire)) != last_job; };
+      if (MaySpin()) SpinUntil(is_news);
+      while (!is_news()) state_.wait(state, std::memory_order_acquire);
+      if (stopping_.load(std::memory_order_relaxed)) return;
+      if (Job* const job = Join(state)) {
+        job->RunBlocks();
+        Leave();
+      }
     }
   }
 
+  const int all_cores_ = AllCores();
   std::atomic<int> num_threads_{AllCores()};
   std::mutex owner_mutex_;  // held by the one thread whose job the workers run
   std::vector<std::thread> workers_;
 
-  std::mutex mutex_;  // guards what follows
-  std::condition_variable wake_;
-  std::condition_variable idle_;
-  Job* job_ = nullptr;
-  uint64_t job_number_ = 0;
-  int busy_workers_ = 0;
-  bool stopping_ = false;
+  std::atomic<uint32_t> state_{0};
+  std::atomic<Job*> job_{nullptr};       // of the state; valid for workers that have joined
+  std::atomic<uint32_t> departures_{0};  // changes when the last worker leaves a closed job
+  std::atomic<bool> stopping_{false};
 };
 
 }  // namespace
@@ -136,6 +190,8 @@ void SetNumThreads(int num_threads) {
   assert(!inside_parallel_for);
   Pool::Get().SetNumThreads(num_threads);
 }
+
+void StayOnThisThread() { inside_parallel_for = true; }
 
 int NumThreads() { return Pool::Get().num_threads(); }
 

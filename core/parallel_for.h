@@ -15,6 +15,10 @@ namespace eqat {
 void SetNumThreads(int num_threads);
 int NumThreads();
 
+// From now on ParallelFor runs on the calling thread alone when this thread calls it: for threads of the background,
+// which must not take the pool from the others.
+void StayOnThisThread();
+
 // Calls `body(begin, end)` for every block of at most `block` items (block >= 1). The caller takes part. Nested calls
 // and calls from several threads are allowed: an inner call runs on its own thread alone. Blocks until all are done.
 void ParallelFor(int64_t n, int64_t block, absl::FunctionRef<void(int64_t begin, int64_t end)> body);

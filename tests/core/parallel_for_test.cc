@@ -56,10 +56,8 @@ TEST_F(ParallelForTest, EveryItemRunsOnceOverManyCalls) {
   EXPECT_THAT(counts, ::testing::Each(2000));
 }
 
-TEST_F(ParallelForTest, UsesTheThreadsItIsGiven) {
-  SetNumThreads(3);
-  EXPECT_EQ(NumThreads(), 3);
-  // Every block waits until three threads have come: with fewer the deadline passes.
+// Every block waits until three threads have come: with fewer the deadline passes.
+size_t ThreadsThatCome() {
   std::mutex mutex;
   std::set<std::thread::id> threads;
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
@@ -71,7 +69,40 @@ TEST_F(ParallelForTest, UsesTheThreadsItIsGiven) {
   ParallelFor(3, 1, [&](int64_t, int64_t) {
     while (!all_here() && std::chrono::steady_clock::now() < deadline) std::this_thread::yield();
   });
-  EXPECT_EQ(threads.size(), 3u);
+  return threads.size();
+}
+
+TEST_F(ParallelForTest, UsesTheThreadsItIsGiven) {
+  SetNumThreads(3);
+  EXPECT_EQ(NumThreads(), 3);
+  for (int call = 0; call < 50; ++call) {
+    ASSERT_EQ(ThreadsThatCome(), 3u);
+    // Now and then long enough for the others to fall asleep.
+    if (call % 10 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+}
+
+TEST_F(ParallelForTest, WaitsForBlocksThatTakeLong) {
+  for (const int threads : {2, 3, 40}) {
+    SetNumThreads(threads);
+    std::atomic<int> done = 0;
+    ParallelFor(6, 1, [&](int64_t block, int64_t) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(block));
+      ++done;
+    });
+    EXPECT_EQ(done, 6) << threads << " threads";
+  }
+}
+
+TEST_F(ParallelForTest, AThreadOfTheBackgroundStaysAlone) {
+  SetNumThreads(3);
+  std::thread([] {
+    StayOnThisThread();
+    ParallelFor(100, 1, [caller = std::this_thread::get_id()](int64_t, int64_t) {
+      EXPECT_EQ(std::this_thread::get_id(), caller);
+    });
+  }).join();
+  EXPECT_EQ(ThreadsThatCome(), 3u);
 }
 
 TEST_F(ParallelForTest, OneThreadRunsOnTheCaller) {
