@@ -14,6 +14,8 @@
 #include "core/parallel_for.h"
 #include "core/status_macros.h"
 #include "quant/kernels/fake_quantize_kernels.h"
+#include "quant/packed_rows.h"
+#include "quant/quantize_rows.h"
 
 namespace eqat::qat {
 namespace {
@@ -145,19 +147,14 @@ absl::StatusOr<quant::QuantizedTable> QuantizeTable(const nn::EmbeddingOptions& 
   }
   const TableView table = weight.view();
   // Called for one block of rows at a time, so that the copies stay small however large the table is.
-  const auto codes_of_rows = [&](int64_t begin, int64_t end, int32_t* codes, quant::QParams* qparams) {
+  const auto fill = [&](int64_t begin, int64_t end, const quant::MutablePackedRows& packed) {
+    if (!options.max_norm.has_value()) return quant::QuantizeRows(fake_quantize, table, begin, end, packed);
     std::vector<int64_t> rows(end - begin);
     std::iota(rows.begin(), rows.end(), begin);
-    std::vector<float> copies;
-    TableView content(table.Row(begin), end - begin, table.cols, table.stride);
-    if (options.max_norm.has_value()) {
-      copies = RenormedCopies(options, table, rows);
-      content = ViewOf(copies, table.cols, end - begin);
-    }
-    return fake_quantize.EvaluateContent(table, rows, content, MutableTableView(), codes, qparams);
+    std::vector<float> copies = RenormedCopies(options, table, rows);
+    return quant::QuantizeContent(fake_quantize, table, begin, ViewOf(copies, table.cols, end - begin), packed);
   };
-  return quant::QuantizedTable::Build(weight.rows(), weight.cols(), fake_quantize.config().observer.dtype,
-                                      codes_of_rows);
+  return quant::QuantizedTable::BuildPacked(weight.rows(), weight.cols(), fake_quantize.config().observer.dtype, fill);
 }
 
 std::string WithFakeQuantLine(const std::string& module_text, const quant::FakeQuantize& fake_quantize,
