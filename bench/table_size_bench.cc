@@ -8,16 +8,17 @@
 //
 // Prints medians and how they grow; exit code 1 if QAT grows over 1.25 times as much as plain float look-ups do. A
 // forward that passed over the table would grow a hundredfold.
-#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
-#include <cstdlib>
+#include <optional>
 #include <utility>
 #include <vector>
 
-#include "absl/status/statusor.h"
+#include "absl/status/status.h"
 #include "absl/strings/numbers.h"
+#include "bench/median.h"
+#include "bench/or_die.h"
 #include "core/parallel_for.h"
 #include "core/rng.h"
 #include "qat/embedding_bag.h"
@@ -30,14 +31,8 @@ constexpr int64_t kLargeRows = 10'000'000;
 constexpr double kBound = 1.25;
 constexpr size_t kEvictionBytes = size_t{256} << 20;  // well over any cache
 
-template <typename T>
-T OrDie(absl::StatusOr<T> value) {
-  if (!value.ok()) {
-    std::fprintf(stderr, "table_size_bench: %s\n", value.status().ToString().c_str());
-    std::exit(1);
-  }
-  return *std::move(value);
-}
+using eqat::bench::OrDie;
+using eqat::bench::Quantile;
 
 class TimedTable {
  public:
@@ -82,7 +77,7 @@ class TimedTable {
     const auto start = std::chrono::steady_clock::now();
     const absl::Status status = call(input, out);
     const auto stop = std::chrono::steady_clock::now();
-    if (!status.ok()) OrDie(absl::StatusOr<int>(status));
+    OrDie(status);
     return std::chrono::duration<double, std::micro>(stop - start).count();
   }
 
@@ -98,10 +93,7 @@ void EvictCaches(std::vector<char>& memory) {
   for (size_t i = 0; i < memory.size(); i += 64) ++memory[i];
 }
 
-double Median(std::vector<double> values) {
-  std::nth_element(values.begin(), values.begin() + values.size() / 2, values.end());
-  return values[values.size() / 2];
-}
+double Median(const std::vector<double>& values) { return Quantile(values, 0.5); }
 
 }  // namespace
 
