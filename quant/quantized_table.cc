@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <mutex>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -11,16 +10,12 @@
 #include "core/parallel_for.h"
 #include "core/status_macros.h"
 #include "core/zeroed_memory.h"
-#include "quant/kernels/fake_quantize_kernels.h"
 #include "quant/kernels/pack_kernels.h"
+#include "quant/kernels/packed_pool_kernels.h"
 #include "quant/row_scan.h"
 
 namespace eqat::quant {
 namespace {
-
-constexpr int64_t kPrefetchRows = 16;
-constexpr int64_t kCacheLineBytes = 64;
-constexpr int64_t kCodesPerPiece = 256;  // a multiple of 8: every piece starts on a whole byte
 
 // What one row takes: the codes, and parameters that lie behind them at a multiple of 4 bytes.
 struct RowLayout {
@@ -149,19 +144,10 @@ absl::StatusOr<QuantizedTable> QuantizedTable::Build(
 
 absl::Status QuantizedTable::FillAndCheckRows(
     const std::function<absl::Status(int64_t begin, int64_t end)>& fill) const {
-  std::mutex mutex;
-  int64_t failed_block = rows();  // guarded by `mutex`, as is `failure`
-  absl::Status failure;
-  ParallelFor(rows(), RowBlock(cols()), [&](int64_t begin, int64_t end) {
-    absl::Status status = fill(begin, end);
-    if (status.ok()) status = CheckRows(begin, end);
-    if (status.ok()) return;
-    const std::lock_guard<std::mutex> lock(mutex);
-    if (begin >= failed_block) return;
-    failed_block = begin;
-    failure = std::move(status);
+  return FirstError(rows(), cols(), [&](int64_t begin, int64_t end) {
+    EQAT_RETURN_IF_ERROR(fill(begin, end));
+    return CheckRows(begin, end);
   });
-  return failure;
 }
 
 absl::Status QuantizedTable::CheckRows(int64_t begin, int64_t end) const {
@@ -182,36 +168,7 @@ int64_t QuantizedTable::row_bytes() const { return kernels::PackedRowBytes(cols(
 int64_t QuantizedTable::bytes() const { return rows() * (row_bytes() + static_cast<int64_t>(sizeof(QParams))); }
 
 void QuantizedTable::DequantizeRows(absl::Span<const int64_t> rows, MutableTableView y) const {
-  const int64_t count = static_cast<int64_t>(rows.size());
-  ParallelFor(count, RowBlock(cols()), [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      if (i + kPrefetchRows < count) PrefetchRow(rows[i + kPrefetchRows]);
-      DequantizeRow(rows[i], y.Row(i));
-    }
-  });
-}
-
-void QuantizedTable::PrefetchRow(int64_t row) const {
-  const uint8_t* packed = packed_.Codes(row);
-  for (int64_t byte = 0; byte < row_bytes(); byte += kCacheLineBytes) __builtin_prefetch(packed + byte);
-  __builtin_prefetch(&packed_.Params(row).zero_point);
-}
-
-void QuantizedTable::DequantizeRow(int64_t row, float* y) const {
-  kernels::AffineParams params;
-  params.scale = scale(row);
-  params.zero_point = zero_point(row);
-  const uint8_t* packed = packed_.Codes(row);
-  if (packed_.is_signed) {
-    return kernels::DequantizeRow(reinterpret_cast<const int8_t*>(packed), cols(), params, y);
-  }
-  if (bits() == 8) return kernels::DequantizeRow(packed, cols(), params, y);
-  uint8_t codes[kCodesPerPiece];
-  for (int64_t col = 0; col < cols(); col += kCodesPerPiece) {
-    const int64_t n = std::min(kCodesPerPiece, cols() - col);
-    kernels::UnpackRow(packed + col * bits() / 8, n, bits(), codes);
-    kernels::DequantizeRow(codes, n, params, y + col);
-  }
+  kernels::DequantizePackedRows(packed_, rows.data(), static_cast<int64_t>(rows.size()), y);
 }
 
 void QuantizedTable::UnpackRow(int64_t row, int32_t* codes) const {

@@ -68,8 +68,6 @@ class QuantizedTable {
   // Calls fill(begin, end) for blocks of rows, in parallel, and checks what it made.
   absl::Status FillAndCheckRows(const std::function<absl::Status(int64_t begin, int64_t end)>& fill) const;
   absl::Status CheckRows(int64_t begin, int64_t end) const;
-  void PrefetchRow(int64_t row) const;
-  void DequantizeRow(int64_t row, float* y) const;
 
   Dtype dtype_ = Dtype::kQUInt8;
   PackedRows packed_;

@@ -16,12 +16,12 @@ void PackWholeBytes(const int32_t* codes, size_t bytes, uint8_t* packed) {
   }
 }
 
-template <int kBits, typename Code>
-void UnpackWholeBytes(const uint8_t* packed, size_t bytes, Code* codes) {
+template <int kBits>
+void UnpackWholeBytes(const uint8_t* packed, size_t bytes, int32_t* codes) {
   constexpr int kPerByte = 8 / kBits;
   constexpr int kMask = (1 << kBits) - 1;
   for (size_t b = 0; b < bytes; ++b) {
-    for (int k = 0; k < kPerByte; ++k) codes[b * kPerByte + k] = static_cast<Code>((packed[b] >> (k * kBits)) & kMask);
+    for (int k = 0; k < kPerByte; ++k) codes[b * kPerByte + k] = (packed[b] >> (k * kBits)) & kMask;
   }
 }
 
@@ -35,35 +35,13 @@ void PackGroups(const int32_t* codes, size_t groups, int bits, uint8_t* packed) 
   }
 }
 
-template <typename Code>
-void UnpackGroups(const uint8_t* packed, size_t groups, int bits, Code* codes) {
+void UnpackGroups(const uint8_t* packed, size_t groups, int bits, int32_t* codes) {
   const uint64_t mask = (uint64_t{1} << bits) - 1;
   for (size_t g = 0; g < groups; ++g) {
     uint64_t number = 0;
     for (int b = 0; b < bits; ++b) number |= static_cast<uint64_t>(packed[g * bits + b]) << (8 * b);
-    for (int k = 0; k < 8; ++k) codes[g * 8 + k] = static_cast<Code>((number >> (k * bits)) & mask);
+    for (int k = 0; k < 8; ++k) codes[g * 8 + k] = static_cast<int32_t>((number >> (k * bits)) & mask);
   }
-}
-
-template <typename Code>
-void UnpackRowOf(const uint8_t* packed, size_t n, int bits, Code* codes) {
-  const size_t groups = n / 8;
-  switch (bits) {
-    case 8:
-      UnpackWholeBytes<8>(packed, groups * 8, codes);
-      break;
-    case 4:
-      UnpackWholeBytes<4>(packed, groups * 4, codes);
-      break;
-    case 2:
-      UnpackWholeBytes<2>(packed, groups * 2, codes);
-      break;
-    default:
-      UnpackGroups(packed, groups, bits, codes);
-  }
-  int32_t rest[8];
-  reference::UnpackRow(packed + groups * bits, n % 8, bits, rest);
-  std::copy_n(rest, n % 8, codes + groups * 8);
 }
 
 }  // namespace
@@ -86,9 +64,23 @@ void PackRow(const int32_t* codes, size_t n, int bits, uint8_t* packed) {
   reference::PackRow(codes + groups * 8, n % 8, bits, packed + groups * bits);
 }
 
-void UnpackRow(const uint8_t* packed, size_t n, int bits, int32_t* codes) { UnpackRowOf(packed, n, bits, codes); }
-
-void UnpackRow(const uint8_t* packed, size_t n, int bits, uint8_t* codes) { UnpackRowOf(packed, n, bits, codes); }
+void UnpackRow(const uint8_t* packed, size_t n, int bits, int32_t* codes) {
+  const size_t groups = n / 8;
+  switch (bits) {
+    case 8:
+      UnpackWholeBytes<8>(packed, groups * 8, codes);
+      break;
+    case 4:
+      UnpackWholeBytes<4>(packed, groups * 4, codes);
+      break;
+    case 2:
+      UnpackWholeBytes<2>(packed, groups * 2, codes);
+      break;
+    default:
+      UnpackGroups(packed, groups, bits, codes);
+  }
+  reference::UnpackRow(packed + groups * bits, n % 8, bits, codes + groups * 8);
+}
 
 namespace reference {
 

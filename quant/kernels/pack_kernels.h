@@ -15,7 +15,6 @@ constexpr int64_t PackedRowBytes(int64_t cols, int bits) { return (cols * bits +
 void PackRow(const int32_t* codes, size_t n, int bits, uint8_t* packed);
 // Codes come back as 0 .. 2^bits - 1.
 void UnpackRow(const uint8_t* packed, size_t n, int bits, int32_t* codes);
-void UnpackRow(const uint8_t* packed, size_t n, int bits, uint8_t* codes);
 
 namespace reference {
 void PackRow(const int32_t* codes, size_t n, int bits, uint8_t* packed);
