@@ -410,6 +410,11 @@ absl::Status FakeQuantize::EvaluateContent(TableView table, absl::Span<const int
   return impl_->QuantizeRows(table, rows, &content, /*quantize=*/true, {y, nullptr, codes, qparams});
 }
 
+absl::Span<const QParams> FakeQuantize::FrozenQParams() const {
+  if (impl_->observer_enabled || impl_->source != QParamsSource::kStored) return {};
+  return impl_->stored;
+}
+
 void FakeQuantize::WillModifyRows(TableView table, absl::Span<const int64_t> rows) {
   if (impl_->row_wise() && table.cols > 0) impl_->row_observer->WillModifyRows(table, rows);
 }

@@ -108,6 +108,9 @@ class FakeQuantize {
   absl::Status EvaluateContent(TableView table, absl::Span<const int64_t> rows, TableView content, MutableTableView y,
                                int32_t* codes, QParams* qparams) const;
 
+  // The parameters of all rows, or columns, while the observer is off and they are known; empty otherwise.
+  absl::Span<const QParams> FrozenQParams() const;
+
   // Announce a write to rows of the table of ForwardRows, before it happens. `rows` distinct. Cheap when the row was
   // part of the last ForwardRows.
   void WillModifyRows(TableView table, absl::Span<const int64_t> rows);

@@ -1,6 +1,5 @@
 #include "quant/quantize_rows.h"
 
-#include <algorithm>
 #include <cassert>
 #include <numeric>
 #include <vector>
@@ -24,6 +23,13 @@ struct Conversion {
   bool own_bounds;  // each row's parameters come from its content alone
 };
 
+// Some rows from `first` on, and where they go.
+struct Block {
+  int64_t first;
+  TableView content;
+  MutablePackedRows packed;
+};
+
 absl::StatusOr<Conversion> MakeConversion(const FakeQuantize& fake_quantize, TableView table) {
   const ObserverConfig& config = fake_quantize.config().observer;
   if (!TraitsOf(config.qscheme).float_zero_point) {
@@ -38,28 +44,34 @@ absl::StatusOr<Conversion> MakeConversion(const FakeQuantize& fake_quantize, Tab
                     fake_quantize.observer_enabled() && BoundsRule(config).memoryless()};
 }
 
-// Rows of `content` stand for rows `first`, ... of the table.
-absl::Status QuantizeByOwnBounds(const Conversion& conversion, int64_t first, TableView content,
-                                 const MutablePackedRows& packed) {
-  const int64_t bad = kernels::QuantizeRowsByOwnBounds(content, conversion.rule, conversion.bits, packed);
-  if (bad == content.rows) return absl::OkStatus();
-  const int64_t row = first + bad;
-  const absl::Status status = conversion.fake_quantize.EvaluateContent(
-      conversion.table, absl::MakeConstSpan(&row, 1), TableView(content.Row(bad), 1, content.cols), MutableTableView(),
-      /*codes=*/nullptr, /*qparams=*/nullptr);
-  assert(!status.ok());
-  return status;
-}
-
-absl::Status QuantizeByObserver(const Conversion& conversion, int64_t first, TableView content,
-                                const MutablePackedRows& packed) {
+// The parameters that the observer would give.
+absl::Status Evaluate(const Conversion& conversion, int64_t first, TableView content, QParams* qparams) {
   std::vector<int64_t> rows(content.rows);
   std::iota(rows.begin(), rows.end(), first);
-  std::vector<QParams> qparams(content.rows);
-  EQAT_RETURN_IF_ERROR(conversion.fake_quantize.EvaluateContent(conversion.table, rows, content, MutableTableView(),
-                                                                /*codes=*/nullptr, qparams.data()));
-  kernels::QuantizeRowsWithQParams(content, qparams.data(), conversion.rule, conversion.bits, packed);
-  return absl::OkStatus();
+  return conversion.fake_quantize.EvaluateContent(conversion.table, rows, content, MutableTableView(),
+                                                  /*codes=*/nullptr, qparams);
+}
+
+absl::Status QuantizeBlock(const Conversion& conversion, const Block& block) {
+  const TableView& content = block.content;
+  int64_t bad;
+  if (conversion.own_bounds) {
+    bad = kernels::QuantizeRowsByOwnBounds(content, conversion.rule, conversion.bits, block.packed);
+  } else {
+    std::vector<QParams> evaluated;
+    const absl::Span<const QParams> frozen = conversion.fake_quantize.FrozenQParams();
+    if (frozen.empty()) {
+      evaluated.resize(content.rows);
+      EQAT_RETURN_IF_ERROR(Evaluate(conversion, block.first, content, evaluated.data()));
+    }
+    const QParams* const qparams = frozen.empty() ? evaluated.data() : frozen.data() + block.first;
+    bad = kernels::QuantizeRowsWithQParams(content, qparams, conversion.rule, conversion.bits, block.packed);
+  }
+  if (bad == content.rows) return absl::OkStatus();
+  const absl::Status status =
+      Evaluate(conversion, block.first + bad, TableView(content.Row(bad), 1, content.cols), /*qparams=*/nullptr);
+  assert(!status.ok());
+  return status;
 }
 
 }  // namespace
@@ -80,10 +92,8 @@ absl::Status QuantizeContent(const FakeQuantize& fake_quantize, TableView table,
     return absl::OkStatus();
   }
   return FirstError(content.rows, content.cols, [&](int64_t block_begin, int64_t block_end) {
-    const TableView block(content.Row(block_begin), block_end - block_begin, content.cols, content.stride);
-    const MutablePackedRows block_packed = packed.From(block_begin);
-    return conversion.own_bounds ? QuantizeByOwnBounds(conversion, begin + block_begin, block, block_packed)
-                                 : QuantizeByObserver(conversion, begin + block_begin, block, block_packed);
+    const TableView rows(content.Row(block_begin), block_end - block_begin, content.cols, content.stride);
+    return QuantizeBlock(conversion, {begin + block_begin, rows, packed.From(block_begin)});
   });
 }
 

@@ -26,9 +26,9 @@ int64_t QuantizeByOwnBounds(TableView x, const QParamsRule& rule, int bits, cons
   return reference::QuantizeRowsByOwnBounds(x, rule, bits, out);
 }
 
-void QuantizeWithQParams(TableView x, const QParams* qparams, const QParamsRule& rule, int bits,
-                         const MutablePackedRows& out) {
-  reference::QuantizeRowsWithQParams(x, qparams, rule, bits, out);
+int64_t QuantizeWithQParams(TableView x, const QParams* qparams, const QParamsRule& rule, int bits,
+                            const MutablePackedRows& out) {
+  return reference::QuantizeRowsWithQParams(x, qparams, rule, bits, out);
 }
 
 #else
@@ -173,26 +173,25 @@ HWY_INLINE void StoreParams(const Group& group, const float* HWY_RESTRICT scales
 
 // ---- Bounds and parameters of a group.
 
-// Smallest and largest of a row, each the smallest and largest of the lanes. `zeros` stays +-0 unless a value is NaN or
-// infinite.
-HWY_INLINE void RowBounds(const float* HWY_RESTRICT x, size_t n, VF& min, VF& max, VF& zeros) {
+// Calls `body` for vectors that hold every value of a row, some of them twice.
+template <class Body>
+HWY_INLINE void ForEachVector(const float* HWY_RESTRICT x, size_t n, const Body& body) {
   const DF d;
   const size_t lanes = hn::Lanes(d);
-  const VF zero = hn::Zero(d);
   HWY_ALIGN float short_row[kLaneCapacity];
   if (n < lanes) {
     std::fill(std::copy_n(x, n, short_row), short_row + lanes, x[0]);
     x = short_row;
     n = lanes;
   }
-  min = max = hn::LoadU(d, x);
-  zeros = hn::MulAdd(min, zero, zeros);
-  for (size_t i = lanes; i < n; i += lanes) {
-    const VF values = hn::LoadU(d, x + std::min(i, n - lanes));
-    min = hn::Min(min, values);
-    max = hn::Max(max, values);
-    zeros = hn::MulAdd(values, zero, zeros);
-  }
+  for (size_t i = 0; i < n; i += lanes) body(hn::LoadU(d, x + std::min(i, n - lanes)));
+}
+
+// `zeros` stays +-0 unless a value is NaN or infinite.
+HWY_INLINE void AddZeros(VF values, VF& zeros) { zeros = hn::MulAdd(values, hn::Zero(DF()), zeros); }
+HWY_INLINE bool AllZero(VF zeros) {
+  const DF d;
+  return hn::AllTrue(d, hn::Eq(zeros, hn::Zero(d)));
 }
 
 struct Smaller {
@@ -252,8 +251,13 @@ HWY_INLINE bool QuantizeGroupByOwnBounds(const Group& group, const QParamsRule& 
   HWY_ALIGN float maxs[kLaneCapacity * kLaneCapacity];
   VF zeros = hn::Zero(d);
   for (int64_t row = 0; row < group.x.rows; ++row) {
-    VF min, max;
-    RowBounds(group.x.Row(row), group.x.cols, min, max, zeros);
+    VF min = hn::Set(d, *group.x.Row(row));
+    VF max = min;
+    ForEachVector(group.x.Row(row), group.x.cols, [&](VF values) HWY_ATTR {
+      min = hn::Min(min, values);
+      max = hn::Max(max, values);
+      AddZeros(values, zeros);
+    });
     hn::Store(min, d, mins + row * lanes);
     hn::Store(max, d, maxs + row * lanes);
   }
@@ -268,8 +272,9 @@ HWY_INLINE bool QuantizeGroupByOwnBounds(const Group& group, const QParamsRule& 
   VF scale = hn::Div(hn::Sub(max, min), hn::Set(d, static_cast<float>(rule.quant_max - rule.quant_min)));
   scale = hn::IfThenElse(hn::Gt(scale, hn::Set(d, rule.eps)), scale, one);
   const VF zero_point = hn::Div(hn::Neg(min), scale);
-  zeros = hn::MulAdd(scale, hn::Zero(d), hn::MulAdd(zero_point, hn::Zero(d), zeros));
-  if (!hn::AllTrue(d, hn::Eq(zeros, hn::Zero(d)))) return false;
+  AddZeros(scale, zeros);
+  AddZeros(zero_point, zeros);
+  if (!AllZero(zeros)) return false;
 
   HWY_ALIGN float scales[kLaneCapacity];
   HWY_ALIGN float zero_points[kLaneCapacity];
@@ -299,22 +304,28 @@ int64_t QuantizeByOwnBoundsOf(TableView x, const QParamsRule& rule, const CodeLi
 }
 
 template <int kBits>
-void QuantizeWithQParamsOf(TableView x, const QParams* qparams, const CodeLimits& limits,
-                           const MutablePackedRows& out) {
+int64_t QuantizeWithQParamsOf(TableView x, const QParams* qparams, const QParamsRule& rule, const CodeLimits& limits,
+                              const MutablePackedRows& out) {
   const int64_t group_rows = static_cast<int64_t>(hn::Lanes(DF()));
   HWY_ALIGN float inverses[kLaneCapacity];
   HWY_ALIGN float scales[kLaneCapacity];
   HWY_ALIGN float zero_points[kLaneCapacity];
   for (int64_t begin = 0; begin < x.rows; begin += group_rows) {
     const Group group = GroupAt(x, begin, std::min(group_rows, x.rows - begin), out);
+    VF zeros = hn::Zero(DF());
     for (int64_t row = 0; row < group.x.rows; ++row) {
+      ForEachVector(group.x.Row(row), group.x.cols, [&](VF values) HWY_ATTR { AddZeros(values, zeros); });
       scales[row] = qparams[begin + row].scale;
       zero_points[row] = qparams[begin + row].zero_point;
       inverses[row] = 1.0f / scales[row];
     }
+    if (!AllZero(zeros)) {
+      return begin + reference::QuantizeRowsWithQParams(group.x, qparams + begin, rule, kBits, group.out);
+    }
     StoreParams(group, scales, zero_points);
     QuantizeGroup<kBits, /*kClamp=*/true>(group, inverses, zero_points, limits);
   }
+  return x.rows;
 }
 
 // Calls `body` with the template argument for `bits`.
@@ -351,10 +362,11 @@ int64_t QuantizeByOwnBounds(TableView x, const QParamsRule& rule, int bits, cons
   });
 }
 
-void QuantizeWithQParams(TableView x, const QParams* qparams, const QParamsRule& rule, int bits,
-                         const MutablePackedRows& out) {
-  WithBits(bits,
-           [&](auto constant) { QuantizeWithQParamsOf<decltype(constant)::value>(x, qparams, LimitsOf(rule), out); });
+int64_t QuantizeWithQParams(TableView x, const QParams* qparams, const QParamsRule& rule, int bits,
+                            const MutablePackedRows& out) {
+  return WithBits(bits, [&](auto constant) {
+    return QuantizeWithQParamsOf<decltype(constant)::value>(x, qparams, rule, LimitsOf(rule), out);
+  });
 }
 
 #endif  // HWY_TARGET == HWY_SCALAR
@@ -377,9 +389,9 @@ int64_t QuantizeRowsByOwnBounds(TableView x, const QParamsRule& rule, int bits, 
   return HWY_DYNAMIC_DISPATCH(QuantizeByOwnBounds)(x, rule, bits, out);
 }
 
-void QuantizeRowsWithQParams(TableView x, const QParams* qparams, const QParamsRule& rule, int bits,
-                             const MutablePackedRows& out) {
-  HWY_DYNAMIC_DISPATCH(QuantizeWithQParams)(x, qparams, rule, bits, out);
+int64_t QuantizeRowsWithQParams(TableView x, const QParams* qparams, const QParamsRule& rule, int bits,
+                                const MutablePackedRows& out) {
+  return HWY_DYNAMIC_DISPATCH(QuantizeWithQParams)(x, qparams, rule, bits, out);
 }
 
 }  // namespace eqat::quant::kernels

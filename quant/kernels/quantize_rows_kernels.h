@@ -14,19 +14,22 @@
 
 namespace eqat::quant::kernels {
 
-// Parameters by `rule` (per_channel_affine_float_qparams) from each row's own smallest and largest value. Returns the
-// first row that holds NaN or infinity or whose parameters overflow float32, or x.rows if there is none; what `out`
-// holds after a failure is not specified. `bits` 1 to 8 hold every code.
+// Both return the first row that fails, or x.rows if none does; what `out` holds after a failure is not specified. The
+// `bits` (1 to 8) hold every code.
+
+// Parameters by `rule` (per_channel_affine_float_qparams) from each row's own smallest and largest value. A row fails
+// if it holds NaN or infinity or its parameters overflow float32.
 int64_t QuantizeRowsByOwnBounds(TableView x, const QParamsRule& rule, int bits, const MutablePackedRows& out);
 
-// Parameters qparams[r] for row r of `x`, codes clamped to [quant_min, quant_max] of `rule`.
-void QuantizeRowsWithQParams(TableView x, const QParams* qparams, const QParamsRule& rule, int bits,
-                             const MutablePackedRows& out);
+// Parameters qparams[r] for row r of `x`, codes clamped to [quant_min, quant_max] of `rule`. A row fails if it holds
+// NaN or infinity.
+int64_t QuantizeRowsWithQParams(TableView x, const QParams* qparams, const QParamsRule& rule, int bits,
+                                const MutablePackedRows& out);
 
 namespace reference {
 int64_t QuantizeRowsByOwnBounds(TableView x, const QParamsRule& rule, int bits, const MutablePackedRows& out);
-void QuantizeRowsWithQParams(TableView x, const QParams* qparams, const QParamsRule& rule, int bits,
-                             const MutablePackedRows& out);
+int64_t QuantizeRowsWithQParams(TableView x, const QParams* qparams, const QParamsRule& rule, int bits,
+                                const MutablePackedRows& out);
 }  // namespace reference
 
 }  // namespace eqat::quant::kernels

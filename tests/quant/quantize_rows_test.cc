@@ -118,17 +118,27 @@ TEST(QuantizeRowsTest, FollowsStrides) {
 TEST(QuantizeRowsTest, NamesTheFirstBadRowForAnyNumberOfThreads) {
   struct Case {
     double constant;
+    bool frozen;
     float value;
     const char* message;
   };
   const float largest = std::numeric_limits<float>::max();
-  for (const Case& bad :
-       {Case{1.0, std::numeric_limits<float>::quiet_NaN(), "row 618: holds a value that is not finite"},
-        Case{1.0, std::numeric_limits<float>::infinity(), "inf at column 7"},
-        Case{1.0, largest, "row 618: range of values overflows float32"},
-        Case{0.5, std::numeric_limits<float>::quiet_NaN(), "row 618: holds a value that is not finite"},
-        Case{0.5, largest, "row 618: range of values overflows float32"}}) {
-    const FakeQuantize fake_quantize = *FakeQuantize::Create(ConfigOf(Dtype::kQUInt8, bad.constant));
+  constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  for (const Case& bad : {Case{1.0, false, kNaN, "row 618: holds a value that is not finite"},
+                          Case{1.0, false, kInfinity, "inf at column 7"},
+                          Case{1.0, false, largest, "row 618: range of values overflows float32"},
+                          Case{0.5, false, kNaN, "row 618: holds a value that is not finite"},
+                          Case{0.5, false, largest, "row 618: range of values overflows float32"},
+                          Case{0.5, true, kInfinity, "row 618: holds a value that is not finite"}}) {
+    FakeQuantize fake_quantize = *FakeQuantize::Create(ConfigOf(Dtype::kQUInt8, bad.constant));
+    if (bad.frozen) {
+      const std::vector<float> good = RandomValues(kRows * kCols, 6);
+      std::vector<float> y(good.size());
+      const TableView before(good.data(), kRows, kCols);
+      ASSERT_TRUE(fake_quantize.Forward(before, MutableTableView(y.data(), kRows, kCols), nullptr).ok());
+      ASSERT_TRUE(fake_quantize.DisableObserver(&before).ok());
+    }
     std::vector<float> values = RandomValues(kRows * kCols, 4);
     for (const int64_t row : {618, 619, 700, 1099}) {
       values[row * kCols + 8] = -largest;

@@ -201,7 +201,7 @@ TEST(QuantizeRowsKernelsTest, ReportsAZeroPointThatOverflows) {
 TEST(QuantizeRowsKernelsTest, NoRowsAreNoFailure) {
   ForEachSimdTarget([] {
     EXPECT_EQ(QuantizeRowsByOwnBounds(TableView(nullptr, 0, 8), RuleOf(8), 8, MutablePackedRows()), 0);
-    QuantizeRowsWithQParams(TableView(nullptr, 0, 8), nullptr, RuleOf(8), 8, MutablePackedRows());
+    EXPECT_EQ(QuantizeRowsWithQParams(TableView(nullptr, 0, 8), nullptr, RuleOf(8), 8, MutablePackedRows()), 0);
   });
 }
 
@@ -210,7 +210,7 @@ TEST(QuantizeRowsKernelsTest, GivenQParamsEqualReferenceOnEveryTarget) {
   constexpr QParams kSome[] = {{0.0123f, 141.66667f}, {0.3f, -13.421f},   {1.0f, -0.0f},
                                {1e-7f, 1e6f},         {1e-40f, 0.5f},     {1e38f, 1e-20f},
                                {0.0f, 0.0f},          {kSmallest, 3e38f}, {3e38f, 7.5f}};
-  constexpr float kSpecial[] = {kNaN, kInfinity, -kInfinity, 0x1p63f, -0x1p63f, 0x1.fffffep62f, kLargest, -kLargest};
+  constexpr float kSpecial[] = {0x1p63f, -0x1p63f, 0x1.fffffep62f, kLargest, -kLargest, kSmallest, 255.5f};
   std::vector<QParams> qparams(kRows);
   for (int64_t row = 0; row < kRows; ++row) qparams[row] = kSome[row % std::size(kSome)];
   ForEachSimdTarget([&] {
@@ -223,12 +223,33 @@ TEST(QuantizeRowsKernelsTest, GivenQParamsEqualReferenceOnEveryTarget) {
         if (bits == 9) rule.quant_min = -128, rule.quant_max = 127;
         PackedBuffer got(kRows, cols, std::min(bits, 8));
         PackedBuffer want(kRows, cols, std::min(bits, 8));
-        QuantizeRowsWithQParams(rows.View(kRows, cols), qparams.data(), rule, std::min(bits, 8), got.out);
-        reference::QuantizeRowsWithQParams(rows.View(kRows, cols), qparams.data(), rule, std::min(bits, 8), want.out);
+        ASSERT_EQ(QuantizeRowsWithQParams(rows.View(kRows, cols), qparams.data(), rule, std::min(bits, 8), got.out),
+                  kRows);
+        ASSERT_EQ(reference::QuantizeRowsWithQParams(rows.View(kRows, cols), qparams.data(), rule, std::min(bits, 8),
+                                                     want.out),
+                  kRows);
         ASSERT_EQ(got.memory, want.memory) << "cols " << cols << " bits " << bits;
       }
     }
   });
+}
+
+TEST(QuantizeRowsKernelsTest, GivenQParamsReportTheFirstRowThatIsNotFinite) {
+  const std::vector<QParams> qparams(kRows);
+  for (const int64_t cols : {3, 16, 21, 64}) {
+    for (const float bad : {kNaN, -kNaN, kInfinity, -kInfinity}) {
+      ForEachSimdTarget([&] {
+        for (int64_t row = 0; row < kRows; ++row) {
+          FloatRows rows = SomeRows(cols);
+          for (const int64_t bad_row : {row, (row + kRows) / 2}) rows.Row(bad_row)[row * 5 % cols] = bad;
+          const TableView x = rows.View(kRows, cols);
+          PackedBuffer out(kRows, cols, 4);
+          ASSERT_EQ(QuantizeRowsWithQParams(x, qparams.data(), RuleOf(4), 4, out.out), row) << bad;
+          ASSERT_EQ(reference::QuantizeRowsWithQParams(x, qparams.data(), RuleOf(4), 4, out.out), row) << bad;
+        }
+      });
+    }
+  }
 }
 
 // Ties of the code grid: one rounding of the sum, then to even.
