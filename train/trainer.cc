@@ -17,6 +17,7 @@
 #include "io/file.h"
 #include "io/json_reader.h"
 #include "model/model_directory.h"
+#include "train/batch_source.h"
 #include "train/checkpoint.h"
 
 namespace eqat::train {
@@ -121,13 +122,12 @@ class Run {
       model::Model model, Optimizer optimizer, RunProgress progress)
       : options_(options),
         config_(config),
-        data_(data),
         identity_(std::move(identity)),
         model_(std::move(model)),
         optimizer_(std::move(optimizer)),
         progress_(std::move(progress)),
-        bag_inputs_(BagInputs(model_)),
-        steps_per_epoch_(identity_.total_steps / config_.epochs) {}
+        steps_per_epoch_(identity_.total_steps / config_.epochs),
+        batches_(data, BagInputs(model_), BatchOrderOf()) {}
 
   absl::Status ToTheEnd() {
     while (progress_.step < identity_.total_steps) {
@@ -162,11 +162,11 @@ class Run {
 
   absl::Status Step() {
     EQAT_RETURN_IF_ERROR(ApplyQatSchedule(config_, progress_.step, identity_.total_steps, model_));
-    const Batch batch = data_.MakeBatch(NextRows());
-    const model::Feed feed = FeedOf(batch, bag_inputs_);
+    const std::unique_ptr<const FedBatch> fed = batches_.Next();
+    const Batch& batch = fed->batch;
     std::shared_ptr<model::Tape> tape;
-    EQAT_ASSIGN_OR_RETURN(const Tensor logits,
-                          model_.ForwardTraining(feed, config_.seed, static_cast<uint64_t>(progress_.step), &tape));
+    EQAT_ASSIGN_OR_RETURN(const Tensor logits, model_.ForwardTraining(fed->feed, config_.seed,
+                                                                      static_cast<uint64_t>(progress_.step), &tape));
     EQAT_ASSIGN_OR_RETURN(const LossResult loss, ComputeLoss(config_.loss, logits, batch.labels));
     if (!std::isfinite(loss.sum)) {
       return FailedPrecondition("training", absl::StrCat("loss is ", NonFiniteText(loss.sum), CauseText(batch)));
@@ -180,14 +180,15 @@ class Run {
     return absl::OkStatus();
   }
 
-  absl::Span<const int64_t> NextRows() {
-    const int64_t epoch = progress_.step / steps_per_epoch_;
-    if (epoch != order_epoch_) {
-      order_ = data_.Order(config_.seed, epoch, config_.shuffle);
-      order_epoch_ = epoch;
-    }
-    const int64_t first = progress_.step % steps_per_epoch_ * config_.batch_size;
-    return absl::MakeConstSpan(order_).subspan(first, config_.batch_size);
+  BatchOrder BatchOrderOf() const {
+    BatchOrder order;
+    order.seed = config_.seed;
+    order.shuffle = config_.shuffle;
+    order.batch_size = config_.batch_size;
+    order.steps_per_epoch = steps_per_epoch_;
+    order.first_step = progress_.step;
+    order.total_steps = identity_.total_steps;
+    return order;
   }
 
   static absl::Status CheckFinite(const model::Gradients& gradients) {
@@ -245,16 +246,13 @@ class Run {
 
   const TrainOptions& options_;
   const TrainConfig& config_;
-  const Dataset& data_;
   const RunIdentity identity_;
   model::Model model_;
   Optimizer optimizer_;
   RunProgress progress_;
-  const std::vector<BagInput> bag_inputs_;
   const int64_t steps_per_epoch_;
-  std::vector<int64_t> order_;  // rows of epoch order_epoch_
-  int64_t order_epoch_ = -1;
   int64_t trained_rows_ = 0;
+  BatchSource batches_;
 };
 
 bool SameDirectory(const std::string& a, const std::string& b) {
