@@ -4,73 +4,172 @@
 #include <array>
 #include <bit>
 #include <cstddef>
+#include <optional>
 #include <utility>
 
 namespace eqat {
 namespace {
 
-struct LookUp {
-  int64_t row;
-  int64_t position;
-};
-
 constexpr int kDigitBits = 11;
 constexpr size_t kDigits = size_t{1} << kDigitBits;
 // Below this many look-ups clearing the digit counts costs more than comparing.
 constexpr size_t kSmallBatch = 512;
+// Up to this many rows in the range of a batch for each of its look-ups, a bit for each row of the range is cheap.
+constexpr uint64_t kBitsPerLookup = 8;
 
-// Stable counting sort of `from` into `to` by the digit of (row - smallest) that starts at bit `shift`.
-void SortByDigit(const std::vector<LookUp>& from, int64_t smallest, int shift, std::vector<LookUp>& to) {
-  const auto digit_of = [&](const LookUp& look_up) {
-    const uint64_t key = static_cast<uint64_t>(look_up.row) - static_cast<uint64_t>(smallest);
-    return static_cast<size_t>(key >> shift) & (kDigits - 1);
-  };
-  std::array<size_t, kDigits> next = {};
-  for (const LookUp& look_up : from) ++next[digit_of(look_up)];
-  size_t begin = 0;
-  for (size_t& place : next) begin += std::exchange(place, begin);
-  for (const LookUp& look_up : from) to[next[digit_of(look_up)]++] = look_up;
-}
+uint64_t BitsOf(uint64_t word) { return static_cast<uint64_t>(std::popcount(word)); }
 
-// By row, then by position. `look_ups` comes in order of position.
-void SortByRow(std::vector<LookUp>& look_ups) {
-  const auto by_row = [](const LookUp& a, const LookUp& b) { return a.row < b.row; };
-  if (look_ups.size() < kSmallBatch) {
-    std::stable_sort(look_ups.begin(), look_ups.end(), by_row);
-    return;
+// A look-up as row - smallest row, above its position: sorting the words sorts by row, then by position.
+class PackedLookups {
+ public:
+  // nullopt where 64 bits do not hold both.
+  static std::optional<PackedLookups> Create(absl::Span<const int64_t> indices, int64_t smallest,
+                                             uint64_t largest_key) {
+    PackedLookups lookups(smallest, std::bit_width(indices.size()), std::bit_width(largest_key));
+    if (lookups.position_bits_ + lookups.key_bits_ > 64) return std::nullopt;
+    lookups.words_.resize(indices.size());
+    for (size_t k = 0; k < indices.size(); ++k) {
+      const uint64_t key = static_cast<uint64_t>(indices[k]) - static_cast<uint64_t>(smallest);
+      lookups.words_[k] = key << lookups.position_bits_ | k;
+    }
+    return lookups;
   }
-  const auto [smallest, largest] = std::minmax_element(look_ups.begin(), look_ups.end(), by_row);
-  const int64_t smallest_row = smallest->row;
-  const int key_bits = std::bit_width(static_cast<uint64_t>(largest->row) - static_cast<uint64_t>(smallest_row));
-  std::vector<LookUp> sorted(look_ups.size());
-  for (int shift = 0; shift < key_bits; shift += kDigitBits) {
-    SortByDigit(look_ups, smallest_row, shift, sorted);
-    look_ups.swap(sorted);
+
+  void Sort() {
+    if (words_.size() < kSmallBatch) {
+      std::sort(words_.begin(), words_.end());
+      return;
+    }
+    std::vector<uint64_t> sorted(words_.size());
+    for (int shift = position_bits_; shift < position_bits_ + key_bits_; shift += kDigitBits) {
+      SortByDigit(shift, sorted);
+      words_.swap(sorted);
+    }
   }
-}
+
+  size_t size() const { return words_.size(); }
+  int64_t row(size_t i) const {
+    return static_cast<int64_t>((words_[i] >> position_bits_) + static_cast<uint64_t>(smallest_));
+  }
+  int64_t position(size_t i) const { return static_cast<int64_t>(words_[i] & ((uint64_t{1} << position_bits_) - 1)); }
+
+ private:
+  PackedLookups(int64_t smallest, int position_bits, int key_bits)
+      : smallest_(smallest), position_bits_(position_bits), key_bits_(key_bits) {}
+
+  // Stable counting sort into `to` by the digit that starts at bit `shift`.
+  void SortByDigit(int shift, std::vector<uint64_t>& to) const {
+    const auto digit_of = [shift](uint64_t word) { return static_cast<size_t>(word >> shift) & (kDigits - 1); };
+    std::array<size_t, kDigits> next = {};
+    for (const uint64_t word : words_) ++next[digit_of(word)];
+    size_t begin = 0;
+    for (size_t& place : next) begin += std::exchange(place, begin);
+    for (const uint64_t word : words_) to[next[digit_of(word)]++] = word;
+  }
+
+  int64_t smallest_;
+  int position_bits_;
+  int key_bits_;
+  std::vector<uint64_t> words_;
+};
+
+// The same for batches whose rows and positions do not fit into a word together.
+class WideLookups {
+ public:
+  explicit WideLookups(absl::Span<const int64_t> indices) {
+    for (size_t k = 0; k < indices.size(); ++k) lookups_.emplace_back(indices[k], static_cast<int64_t>(k));
+  }
+  void Sort() { std::sort(lookups_.begin(), lookups_.end()); }
+  size_t size() const { return lookups_.size(); }
+  int64_t row(size_t i) const { return lookups_[i].first; }
+  int64_t position(size_t i) const { return lookups_[i].second; }
+
+ private:
+  std::vector<std::pair<int64_t, int64_t>> lookups_;
+};
 
 }  // namespace
 
-DistinctRows::DistinctRows(absl::Span<const int64_t> indices) : slots_(indices.size()), positions_(indices.size()) {
-  std::vector<LookUp> look_ups(indices.size());
-  for (size_t k = 0; k < indices.size(); ++k) look_ups[k] = {indices[k], static_cast<int64_t>(k)};
-  SortByRow(look_ups);
-
-  for (size_t i = 0; i < look_ups.size(); ++i) {
-    const auto [row, position] = look_ups[i];
-    if (rows_.empty() || rows_.back() != row) {
-      rows_.push_back(row);
-      begins_.push_back(static_cast<int64_t>(i));
-    }
-    begins_.back() = static_cast<int64_t>(i) + 1;
-    positions_[i] = position;
-    slots_[position] = size() - 1;
+DistinctRows::DistinctRows(absl::Span<const int64_t> indices) {
+  if (indices.empty()) return;
+  slots_.resize(indices.size());
+  const auto [smallest, largest] = std::minmax_element(indices.begin(), indices.end());
+  const uint64_t largest_key = static_cast<uint64_t>(*largest) - static_cast<uint64_t>(*smallest);
+  if (largest_key / kBitsPerLookup < indices.size()) {
+    MarkRows(indices, *smallest, largest_key);
+  } else if (std::optional<PackedLookups> lookups = PackedLookups::Create(indices, *smallest, largest_key)) {
+    TakeSorted(*lookups);
+  } else {
+    WideLookups wide(indices);
+    TakeSorted(wide);
   }
+}
+
+void DistinctRows::MarkRows(absl::Span<const int64_t> indices, int64_t smallest, uint64_t largest_key) {
+  const auto key_of = [smallest](int64_t row) { return static_cast<uint64_t>(row) - static_cast<uint64_t>(smallest); };
+  std::vector<uint64_t> marks(largest_key / 64 + 1);
+  for (const int64_t row : indices) marks[key_of(row) / 64] |= uint64_t{1} << (key_of(row) % 64);
+
+  std::vector<int64_t> slots_before(marks.size());
+  rows_.reserve(indices.size());
+  for (size_t word = 0; word < marks.size(); ++word) {
+    slots_before[word] = size();
+    for (uint64_t rest = marks[word]; rest != 0; rest &= rest - 1) {
+      rows_.push_back(static_cast<int64_t>(word * 64 + static_cast<uint64_t>(std::countr_zero(rest)) +
+                                           static_cast<uint64_t>(smallest)));
+    }
+  }
+  for (size_t k = 0; k < indices.size(); ++k) {
+    const uint64_t key = key_of(indices[k]);
+    const uint64_t lower = marks[key / 64] & ((uint64_t{1} << (key % 64)) - 1);
+    slots_[k] = slots_before[key / 64] + static_cast<int64_t>(BitsOf(lower));
+  }
+}
+
+template <typename Lookups>
+void DistinctRows::TakeSorted(Lookups& lookups) {
+  lookups.Sort();
+  for (size_t i = 0; i < lookups.size(); ++i) {
+    if (i == 0 || lookups.row(i) != lookups.row(i - 1)) rows_.push_back(lookups.row(i));
+    slots_[lookups.position(i)] = size() - 1;
+  }
+}
+
+void DistinctRows::GroupPositions() {
+  if (!positions_.empty() || slots_.empty()) return;
+  begins_.assign(rows_.size() + 1, 0);
+  for (const int64_t slot : slots_) ++begins_[slot];
+  int64_t begin = 0;
+  for (int64_t& place : begins_) begin += std::exchange(place, begin);
+  positions_.resize(slots_.size());
+  // Moves each begin to its end, which is the next one's begin.
+  for (size_t k = 0; k < slots_.size(); ++k) positions_[begins_[slots_[k]]++] = static_cast<int64_t>(k);
+  begins_.insert(begins_.begin(), 0);
+  begins_.pop_back();
 }
 
 int64_t DistinctRows::SlotOf(int64_t row) const {
   const auto found = std::lower_bound(rows_.begin(), rows_.end(), row);
   return found != rows_.end() && *found == row ? found - rows_.begin() : -1;
+}
+
+bool MayRepeatRows(absl::Span<const int64_t> indices) {
+  constexpr size_t kSamples = 1024;
+  constexpr int kSlotBits = 12;
+  constexpr double kRepeatedShare = 0.25;
+  if (indices.size() < kSamples) return false;
+  // Different rows in one slot overwrite each other, which misses a repeat now and then.
+  std::array<int64_t, size_t{1} << kSlotBits> last_seen;
+  last_seen.fill(-1);
+  const size_t step = indices.size() / kSamples;
+  size_t repeated = 0;
+  for (size_t i = 0; i < kSamples; ++i) {
+    const int64_t row = indices[i * step];
+    const size_t slot = static_cast<uint64_t>(row) * 0x9e3779b97f4a7c15u >> (64 - kSlotBits);
+    repeated += std::exchange(last_seen[slot], row) == row;
+  }
+  // Among uniform rows the share of repeats grows with the number of look-ups, among skewed ones more slowly.
+  return static_cast<double>(repeated) * static_cast<double>(step) > kRepeatedShare * kSamples;
 }
 
 }  // namespace eqat

@@ -1,4 +1,4 @@
-// AllocateZeroed: memory for tables, aligned to a cache line and all zeros.
+// AllocateZeroed: memory for tables, aligned to a cache line, from 2 MiB on to 2 MiB, and all zeros.
 #ifndef EQAT_CORE_ZEROED_MEMORY_H_
 #define EQAT_CORE_ZEROED_MEMORY_H_
 

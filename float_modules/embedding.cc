@@ -59,9 +59,8 @@ absl::Status Embedding::Forward(const LookupInput& input, MutableTableView out, 
   EQAT_ASSIGN_OR_RETURN(Bags bags, CheckedBags(input, out));
   LookupContext filled;
   filled.bags = std::move(bags);
-  if (context != nullptr || options_.max_norm.has_value()) filled.distinct = DistinctRows(filled.bags.indices());
   if (options_.max_norm.has_value()) {
-    RenormRows(filled.distinct.rows(), *options_.max_norm, options_.norm_type, weight_.mutable_view());
+    RenormRows(filled.distinct().rows(), *options_.max_norm, options_.norm_type, weight_.mutable_view());
   }
   CopyRows(weight_.view(), filled.bags.indices(), out);
   if (context != nullptr) *context = std::move(filled);

@@ -75,13 +75,12 @@ absl::Status EmbeddingBag::Forward(const LookupInput& input, MutableTableView ou
   EQAT_ASSIGN_OR_RETURN(Bags bags, CheckedBags(input, out));
   LookupContext filled;
   filled.bags = std::move(bags);
-  if (context != nullptr || options_.max_norm.has_value()) filled.distinct = DistinctRows(filled.bags.indices());
   if (options_.max_norm.has_value()) {
-    RenormRows(filled.distinct.rows(), *options_.max_norm, options_.norm_type, weight_.mutable_view());
+    RenormRows(filled.distinct().rows(), *options_.max_norm, options_.norm_type, weight_.mutable_view());
   }
   PoolTable(filled.bags, weight_.view(), options_, out, context != nullptr ? &filled.max_positions : nullptr);
   if (context == nullptr) return absl::OkStatus();
-  if (filled.bags.has_per_sample_weights()) filled.rows = Gather(weight_.view(), filled.distinct);
+  if (filled.bags.has_per_sample_weights()) filled.rows = Gather(weight_.view(), filled.distinct());
   *context = std::move(filled);
   return absl::OkStatus();
 }

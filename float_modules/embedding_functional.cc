@@ -10,13 +10,14 @@
 #include "core/parallel_for.h"
 #include "core/pool_kernels.h"
 #include "float_modules/dot.h"
+#include "float_modules/gradient_kernels.h"
 
 namespace eqat::nn {
 namespace {
 
 constexpr int64_t kRowBlock = 64;
-constexpr int64_t kGradientRowBlock = 16;  // rows of a skewed batch differ much in cost
 constexpr int64_t kPositionBlock = 256;
+constexpr int64_t kBagBlock = 4096;
 
 // f32(acc + x * x) but for a rare double rounding: torch's kernel fuses the two.
 float AddSquare(float acc, float x) {
@@ -56,10 +57,8 @@ float GeneralNorm(absl::Span<const float> row, float p) {
   return std::pow(sum, 1.0f / p);
 }
 
-void Pool(const Bags& bags, TableView rows, absl::Span<const int64_t> ids, int64_t padding_id,
-          const EmbeddingBagOptions& options, MutableTableView out, std::vector<int64_t>* max_positions) {
-  const bool records_positions = max_positions != nullptr && options.mode == PoolMode::kMax;
-  if (max_positions != nullptr) max_positions->assign(records_positions ? out.rows * out.cols : 0, -1);
+PoolArgs MakePoolArgs(const Bags& bags, TableView rows, absl::Span<const int64_t> ids, int64_t padding_id,
+                      const EmbeddingBagOptions& options) {
   PoolArgs args;
   args.rows = rows;
   args.ids = ids.data();
@@ -69,28 +68,52 @@ void Pool(const Bags& bags, TableView rows, absl::Span<const int64_t> ids, int64
   args.mode = options.mode;
   args.has_padding = options.padding_idx.has_value();
   args.padding_id = padding_id;
+  return args;
+}
+
+void Pool(const PoolArgs& args, MutableTableView out, std::vector<int64_t>* max_positions) {
+  const bool records_positions = max_positions != nullptr && args.mode == PoolMode::kMax;
+  if (max_positions != nullptr) max_positions->assign(records_positions ? out.rows * out.cols : 0, -1);
   PoolRows(args, out, records_positions ? max_positions->data() : nullptr);
 }
 
-std::vector<int64_t> BagOfPositions(const Bags& bags) {
-  std::vector<int64_t> bag_of(bags.indices().size());
+// Whether every position is a bag of its own, in order.
+bool IsOneEach(const Bags& bags) {
+  const absl::Span<const int64_t> offsets = bags.offsets();
+  if (bags.num_bags() != static_cast<int64_t>(bags.indices().size())) return false;
   for (int64_t bag = 0; bag < bags.num_bags(); ++bag) {
-    std::fill(bag_of.begin() + bags.offsets()[bag], bag_of.begin() + bags.offsets()[bag + 1], bag);
+    if (offsets[bag] != bag) return false;
   }
+  return true;
+}
+
+// The bag of each position; empty where position k is bag k, as in every batch of a plain Embedding.
+std::vector<int64_t> BagOfPositions(const Bags& bags) {
+  const absl::Span<const int64_t> offsets = bags.offsets();
+  std::vector<int64_t> bag_of;
+  if (IsOneEach(bags)) return bag_of;
+  bag_of.resize(bags.indices().size());
+  ParallelFor(bags.num_bags(), kBagBlock, [&](int64_t begin, int64_t end) {
+    for (int64_t bag = begin; bag < end; ++bag) {
+      std::fill(bag_of.begin() + offsets[bag], bag_of.begin() + offsets[bag + 1], bag);
+    }
+  });
   return bag_of;
 }
 
 // f32(1 / rows counted) of every bag; bags with nothing to count are never asked for.
 std::vector<float> MeanFactors(const Bags& bags, std::optional<int64_t> padding_idx) {
   std::vector<float> factors(bags.num_bags());
-  for (int64_t bag = 0; bag < bags.num_bags(); ++bag) {
-    int64_t counted = bags.offsets()[bag + 1] - bags.offsets()[bag];
-    if (padding_idx.has_value()) {
-      const auto indices = bags.indices().subspan(bags.offsets()[bag], counted);
-      counted -= std::count(indices.begin(), indices.end(), *padding_idx);
+  ParallelFor(bags.num_bags(), kBagBlock, [&](int64_t begin, int64_t end) {
+    for (int64_t bag = begin; bag < end; ++bag) {
+      int64_t counted = bags.offsets()[bag + 1] - bags.offsets()[bag];
+      if (padding_idx.has_value()) {
+        const auto indices = bags.indices().subspan(bags.offsets()[bag], counted);
+        counted -= std::count(indices.begin(), indices.end(), *padding_idx);
+      }
+      factors[bag] = static_cast<float>(1.0 / static_cast<double>(counted));
     }
-    factors[bag] = static_cast<float>(1.0 / static_cast<double>(counted));
-  }
+  });
   return factors;
 }
 
@@ -145,80 +168,60 @@ void CopyRows(TableView rows, absl::Span<const int64_t> ids, MutableTableView ou
   });
 }
 
+PoolArgs PoolArgsOfTable(const Bags& bags, TableView table, const EmbeddingBagOptions& options) {
+  return MakePoolArgs(bags, table, bags.indices(), options.padding_idx.value_or(-1), options);
+}
+
 void PoolTable(const Bags& bags, TableView table, const EmbeddingBagOptions& options, MutableTableView out,
                std::vector<int64_t>* max_positions) {
-  Pool(bags, table, bags.indices(), options.padding_idx.value_or(-1), options, out, max_positions);
+  Pool(PoolArgsOfTable(bags, table, options), out, max_positions);
 }
 
 void PoolDistinct(const Bags& bags, const DistinctRows& distinct, TableView rows, const EmbeddingBagOptions& options,
                   MutableTableView out, std::vector<int64_t>* max_positions) {
-  Pool(bags, rows, distinct.slots(), SlotOfPadding(distinct, options.padding_idx), options, out, max_positions);
+  const int64_t padding_slot = SlotOfPadding(distinct, options.padding_idx);
+  Pool(MakePoolArgs(bags, rows, distinct.slots(), padding_slot, options), out, max_positions);
 }
 
 SparseGrad TableGradient(const LookupContext& context, TableView grad_output, PoolMode mode,
                          std::optional<int64_t> padding_idx, bool scale_grad_by_freq) {
   assert(grad_output.rows == context.bags.num_bags());
-  const int64_t cols = grad_output.cols;
-  const DistinctRows& distinct = context.distinct;
-  const int64_t padding_slot = SlotOfPadding(distinct, padding_idx);
   const std::vector<int64_t> bag_of = BagOfPositions(context.bags);
   const std::vector<float> mean_factors =
       mode == PoolMode::kMean ? MeanFactors(context.bags, padding_idx) : std::vector<float>();
-  const absl::Span<const float> weights = context.bags.per_sample_weights();
-
-  const auto add_position = [&](int64_t position, std::optional<float> row_factor, float* sum) {
-    const int64_t bag = bag_of[position];
-    const float* const g = grad_output.Row(bag);
-    if (mode == PoolMode::kMax) {
-      const int64_t* const sources = context.max_positions.data() + bag * cols;
-      for (int64_t c = 0; c < cols; ++c) {
-        if (sources[c] == position) sum[c] += g[c];
-      }
-      return;
-    }
-    float factor = 1;
-    if (mode == PoolMode::kMean) factor = mean_factors[bag];
-    if (!weights.empty()) factor = weights[position];
-    if (row_factor.has_value()) {
-      for (int64_t c = 0; c < cols; ++c) sum[c] = std::fma(g[c] * factor, *row_factor, sum[c]);
-    } else {
-      for (int64_t c = 0; c < cols; ++c) sum[c] += g[c] * factor;
-    }
-  };
+  GradientArgs args;
+  args.grad_output = grad_output;
+  args.distinct = &context.grouped();
+  if (!bag_of.empty()) args.bag_of = bag_of.data();
+  if (mode == PoolMode::kMean) args.bag_factors = mean_factors.data();
+  if (context.bags.has_per_sample_weights()) args.position_factors = context.bags.per_sample_weights().data();
+  if (mode == PoolMode::kMax) args.max_positions = context.max_positions.data();
+  args.scale_by_count = scale_grad_by_freq && mode != PoolMode::kMax;
+  if (!context.mask.empty()) args.mask = context.mask.data();
+  args.skipped_slot = SlotOfPadding(context.distinct(), padding_idx);
 
   SparseGrad grad;
-  grad.cols = cols;
-  grad.rows.assign(distinct.rows().begin(), distinct.rows().end());
-  if (padding_slot >= 0) grad.rows.erase(grad.rows.begin() + padding_slot);
-  grad.values.resize(grad.rows.size() * cols);
-  ParallelFor(static_cast<int64_t>(grad.rows.size()), kGradientRowBlock, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t slot = i + (padding_slot >= 0 && i >= padding_slot ? 1 : 0);
-      const absl::Span<const int64_t> positions = distinct.PositionsOf(slot);
-      std::optional<float> row_factor;
-      if (scale_grad_by_freq) row_factor = static_cast<float>(1.0 / static_cast<double>(positions.size()));
-      float* const sum = grad.values.data() + i * cols;
-      for (const int64_t position : positions) add_position(position, row_factor, sum);
-      if (context.mask.empty()) continue;
-      const uint8_t* const mask = context.mask.data() + slot * cols;
-      for (int64_t c = 0; c < cols; ++c) sum[c] *= static_cast<float>(mask[c]);
-    }
-  });
+  grad.cols = grad_output.cols;
+  grad.rows.assign(context.distinct().rows().begin(), context.distinct().rows().end());
+  if (args.skipped_slot >= 0) grad.rows.erase(grad.rows.begin() + args.skipped_slot);
+  grad.values.resize(grad.rows.size() * grad.cols);
+  SumGradients(args, grad.mutable_view());
   return grad;
 }
 
 std::vector<float> PerSampleWeightsGradient(const LookupContext& context, TableView grad_output,
                                             std::optional<int64_t> padding_idx) {
   const int64_t cols = grad_output.cols;
-  assert(static_cast<int64_t>(context.rows.size()) == context.distinct.size() * cols);
-  const absl::Span<const int64_t> slots = context.distinct.slots();
-  const int64_t padding_slot = SlotOfPadding(context.distinct, padding_idx);
+  assert(static_cast<int64_t>(context.rows.size()) == context.distinct().size() * cols);
+  const absl::Span<const int64_t> slots = context.distinct().slots();
+  const int64_t padding_slot = SlotOfPadding(context.distinct(), padding_idx);
   const std::vector<int64_t> bag_of = BagOfPositions(context.bags);
   std::vector<float> grad(slots.size());
   ParallelFor(static_cast<int64_t>(grad.size()), kPositionBlock, [&](int64_t begin, int64_t end) {
     for (int64_t k = begin; k < end; ++k) {
       if (slots[k] == padding_slot) continue;
-      grad[k] = Dot(grad_output.Row(bag_of[k]), context.rows.data() + slots[k] * cols, cols);
+      const int64_t bag = bag_of.empty() ? k : bag_of[k];
+      grad[k] = Dot(grad_output.Row(bag), context.rows.data() + slots[k] * cols, cols);
     }
   });
   return grad;

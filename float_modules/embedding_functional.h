@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -17,6 +18,7 @@
 #include "absl/types/span.h"
 #include "core/distinct_rows.h"
 #include "core/lookup.h"
+#include "core/pool_kernels.h"
 #include "core/table_view.h"
 #include "float_modules/embedding_options.h"
 #include "float_modules/gradient.h"
@@ -40,6 +42,9 @@ void RenormAllRows(double max_norm, double norm_type, MutableTableView rows);
 // out[i] = rows[ids[i]], exact copies (a sum would turn -0 into 0).
 void CopyRows(TableView rows, absl::Span<const int64_t> ids, MutableTableView out);
 
+// Arguments of PoolRows for `bags` over a whole table. They view `bags` and `table`.
+PoolArgs PoolArgsOfTable(const Bags& bags, TableView table, const EmbeddingBagOptions& options);
+
 // Pools `bags` over a whole table. `max_positions`, if not null, receives what LookupContext holds: for mode max the
 // source of each element, otherwise nothing.
 void PoolTable(const Bags& bags, TableView table, const EmbeddingBagOptions& options, MutableTableView out,
@@ -52,13 +57,33 @@ void PoolDistinct(const Bags& bags, const DistinctRows& distinct, TableView rows
 
 // What a backward needs to know of its forward. One per call of Forward, kept by the caller.
 struct LookupContext {
+  // The start of a forward: keeps the memory of the last one.
+  void Begin(Bags new_bags) {
+    bags = std::move(new_bags);
+    distinct_.reset();
+  }
+  // The distinct rows of `bags`, found by the first call: a forward that needs none leaves it to the backward. A first
+  // call must not run concurrently with any other.
+  const DistinctRows& distinct() const {
+    if (!distinct_.has_value()) distinct_.emplace(bags.indices());
+    return *distinct_;
+  }
+  // The same with positions.
+  const DistinctRows& grouped() const {
+    distinct();
+    distinct_->GroupPositions();
+    return *distinct_;
+  }
+
   Bags bags;
-  DistinctRows distinct;
   std::vector<int64_t> max_positions;  // mode max: [bags, dim], position of each element's source, -1 for none
   // What was pooled: the content of the distinct rows [distinct.size(), dim] as the forward saw them (fake-quantized in
   // a QAT module). A float module keeps it only for a batch with per_sample_weights, whose gradient needs it.
   std::vector<float> rows;
   std::vector<uint8_t> mask;  // QAT: straight-through mask [distinct.size(), dim]; empty: all 1
+
+ private:
+  mutable std::optional<DistinctRows> distinct_;
 };
 
 // Gradient of the table from grad_output [num_bags, dim]. Per position k of bag b, in position order, the term

@@ -11,13 +11,12 @@
 namespace eqat::qat {
 namespace {
 
-// The checked batch and its distinct rows.
+// The checked batch.
 absl::Status BeginLookup(const nn::EmbeddingOptions& options, const std::string& where, const LookupInput& input,
                          MutableTableView out, nn::LookupContext& context) {
   EQAT_ASSIGN_OR_RETURN(Bags bags, BagsOfOne(input, options.num_embeddings, where));
   EQAT_RETURN_IF_ERROR(nn::CheckShape(out, bags.num_bags(), options.embedding_dim, where, "output"));
-  context.distinct = DistinctRows(bags.indices());
-  context.bags = std::move(bags);
+  context.Begin(std::move(bags));
   return absl::OkStatus();
 }
 
@@ -75,7 +74,7 @@ absl::Status Embedding::Lookup(const LookupInput& input, MutableTableView out) c
   nn::LookupContext context;
   EQAT_RETURN_IF_ERROR(BeginLookup(options(), Where(), input, out, context));
   EQAT_RETURN_IF_ERROR(AtPlace(Where(), EvaluateRows(options(), weight(), fake_quantize_, context)));
-  nn::CopyRows(RowsOf(context, embedding_dim()), context.distinct.slots(), out);
+  nn::CopyRows(RowsOf(context, embedding_dim()), context.distinct().slots(), out);
   return absl::OkStatus();
 }
 
@@ -87,7 +86,7 @@ absl::Status Embedding::ForwardEvaluation(const LookupInput& input, MutableTable
   EQAT_RETURN_IF_ERROR(BeginLookup(options(), Where(), input, out, filled));
   EQAT_RETURN_IF_ERROR(
       ClearOnError(EvaluateAndRenormRows(options(), mutable_weight(), fake_quantize_, filled), Where(), filled));
-  nn::CopyRows(RowsOf(filled, embedding_dim()), filled.distinct.slots(), out);
+  nn::CopyRows(RowsOf(filled, embedding_dim()), filled.distinct().slots(), out);
   return absl::OkStatus();
 }
 
@@ -96,7 +95,7 @@ absl::Status Embedding::Forward(const LookupInput& input, MutableTableView out, 
   nn::LookupContext& filled = context != nullptr ? *context : scratch;
   EQAT_RETURN_IF_ERROR(BeginLookup(options(), Where(), input, out, filled));
   EQAT_RETURN_IF_ERROR(ClearOnError(TrainRows(options(), mutable_weight(), fake_quantize_, filled), Where(), filled));
-  nn::CopyRows(RowsOf(filled, embedding_dim()), filled.distinct.slots(), out);
+  nn::CopyRows(RowsOf(filled, embedding_dim()), filled.distinct().slots(), out);
   return absl::OkStatus();
 }
 

@@ -11,14 +11,13 @@
 namespace eqat::qat {
 namespace {
 
-// The checked batch and its distinct rows.
+// The checked batch.
 absl::Status BeginLookup(const nn::EmbeddingBagOptions& options, const std::string& where, const LookupInput& input,
                          MutableTableView out, nn::LookupContext& context) {
   EQAT_ASSIGN_OR_RETURN(Bags bags,
                         MakeBags(input, options.num_embeddings, options.include_last_offset, options.mode, where));
   EQAT_RETURN_IF_ERROR(nn::CheckShape(out, bags.num_bags(), options.embedding_dim, where, "output"));
-  context.distinct = DistinctRows(bags.indices());
-  context.bags = std::move(bags);
+  context.Begin(std::move(bags));
   return absl::OkStatus();
 }
 
@@ -93,8 +92,9 @@ absl::Status EmbeddingBag::SetFakeQuantState(quant::FakeQuantizeState state) {
 absl::Status EmbeddingBag::Lookup(const LookupInput& input, MutableTableView out) const {
   nn::LookupContext context;
   EQAT_RETURN_IF_ERROR(BeginLookup(options(), Where(), input, out, context));
+  if (TryEvaluatePooled(options(), weight(), fake_quantize_, context, out)) return absl::OkStatus();
   EQAT_RETURN_IF_ERROR(AtPlace(Where(), EvaluateRows(options(), weight(), fake_quantize_, context)));
-  nn::PoolDistinct(context.bags, context.distinct, RowsOf(context, embedding_dim()), options(), out);
+  nn::PoolDistinct(context.bags, context.distinct(), RowsOf(context, embedding_dim()), options(), out);
   return absl::OkStatus();
 }
 
@@ -107,7 +107,7 @@ absl::Status EmbeddingBag::ForwardEvaluation(const LookupInput& input, MutableTa
   EQAT_RETURN_IF_ERROR(BeginLookup(options(), Where(), input, out, filled));
   EQAT_RETURN_IF_ERROR(
       ClearOnError(EvaluateAndRenormRows(options(), mutable_weight(), fake_quantize_, filled), Where(), filled));
-  nn::PoolDistinct(filled.bags, filled.distinct, RowsOf(filled, embedding_dim()), options(), out,
+  nn::PoolDistinct(filled.bags, filled.distinct(), RowsOf(filled, embedding_dim()), options(), out,
                    &filled.max_positions);
   return absl::OkStatus();
 }
@@ -116,8 +116,14 @@ absl::Status EmbeddingBag::Forward(const LookupInput& input, MutableTableView ou
   nn::LookupContext scratch;
   nn::LookupContext& filled = context != nullptr ? *context : scratch;
   EQAT_RETURN_IF_ERROR(BeginLookup(options(), Where(), input, out, filled));
+  if (TryTrainPooled(options(), weight(), fake_quantize_, filled, context != nullptr, out)) {
+    filled.rows.clear();
+    filled.mask.clear();
+    filled.max_positions.clear();
+    return absl::OkStatus();
+  }
   EQAT_RETURN_IF_ERROR(ClearOnError(TrainRows(options(), mutable_weight(), fake_quantize_, filled), Where(), filled));
-  nn::PoolDistinct(filled.bags, filled.distinct, RowsOf(filled, embedding_dim()), options(), out,
+  nn::PoolDistinct(filled.bags, filled.distinct(), RowsOf(filled, embedding_dim()), options(), out,
                    &filled.max_positions);
   return absl::OkStatus();
 }

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <numeric>
 #include <vector>
 
@@ -28,8 +29,8 @@ MutableTableView ViewOf(std::vector<float>& values, int64_t cols, int64_t rows) 
 
 // Sizes context.rows for the distinct rows of the batch.
 MutableTableView ResizeRows(int64_t cols, nn::LookupContext& context) {
-  context.rows.resize(context.distinct.size() * cols);
-  return ViewOf(context.rows, cols, context.distinct.size());
+  context.rows.resize(context.distinct().size() * cols);
+  return ViewOf(context.rows, cols, context.distinct().size());
 }
 
 // Copies of `rows` as the module reads them: after max_norm.
@@ -84,24 +85,60 @@ void FillMask(const quant::FakeQuantize& fake_quantize, TableView content, absl:
   });
 }
 
+// Whether most look-ups of the batch repeat a row.
+bool RepeatsRows(const nn::LookupContext& context) {
+  const absl::Span<const int64_t> indices = context.bags.indices();
+  return MayRepeatRows(indices) && context.distinct().size() * 2 <= static_cast<int64_t>(indices.size());
+}
+
+// pool(pooled) into memory of its own, copied to `out` once it has succeeded.
+template <typename Pool>
+bool PooledBehind(MutableTableView out, Pool pool) {
+  const auto values = std::make_unique_for_overwrite<float[]>(out.rows * out.cols);
+  const MutableTableView pooled(values.get(), out.rows, out.cols);
+  if (!pool(pooled)) return false;
+  for (int64_t row = 0; row < out.rows; ++row) std::copy_n(pooled.Row(row), out.cols, out.Row(row));
+  return true;
+}
+
 }  // namespace
 
 absl::Status TrainRows(const nn::EmbeddingOptions& options, Table& weight, quant::FakeQuantize& fake_quantize,
                        nn::LookupContext& context) {
-  const absl::Span<const int64_t> rows = context.distinct.rows();
+  const absl::Span<const int64_t> rows = context.distinct().rows();
   const MutableTableView y = ResizeRows(weight.cols(), context);
-  context.mask.resize(context.rows.size());
   if (options.max_norm.has_value()) {
     std::vector<float> copies = RenormedCopies(options, weight.view(), rows);
     EQAT_RETURN_IF_ERROR(CheckContent(fake_quantize, weight.view(), rows, ViewOf(copies, y.cols, y.rows)));
     RenormStored(options, rows, weight, fake_quantize);
   }
+  context.mask.clear();
+  if (fake_quantize.TryForwardRows(weight.view(), rows, y)) return absl::OkStatus();
+  context.mask.resize(context.rows.size());
   return fake_quantize.ForwardRows(weight.view(), rows, y, context.mask.data());
+}
+
+bool TryTrainPooled(const nn::EmbeddingBagOptions& options, const Table& weight, quant::FakeQuantize& fake_quantize,
+                    const nn::LookupContext& context, bool keeps_context, MutableTableView out) {
+  const bool backward_needs_rows = context.bags.has_per_sample_weights() || options.mode == PoolMode::kMax;
+  if (options.max_norm.has_value() || (keeps_context && backward_needs_rows) || RepeatsRows(context)) {
+    return false;
+  }
+  const PoolArgs args = nn::PoolArgsOfTable(context.bags, weight.view(), options);
+  return PooledBehind(out, [&](MutableTableView pooled) { return fake_quantize.TryForwardPool(args, pooled); });
+}
+
+bool TryEvaluatePooled(const nn::EmbeddingBagOptions& options, const Table& weight,
+                       const quant::FakeQuantize& fake_quantize, const nn::LookupContext& context,
+                       MutableTableView out) {
+  if (options.max_norm.has_value() || RepeatsRows(context)) return false;
+  const PoolArgs args = nn::PoolArgsOfTable(context.bags, weight.view(), options);
+  return PooledBehind(out, [&](MutableTableView pooled) { return fake_quantize.TryEvaluatePool(args, pooled); });
 }
 
 absl::Status EvaluateRows(const nn::EmbeddingOptions& options, const Table& weight,
                           const quant::FakeQuantize& fake_quantize, nn::LookupContext& context) {
-  const absl::Span<const int64_t> rows = context.distinct.rows();
+  const absl::Span<const int64_t> rows = context.distinct().rows();
   const MutableTableView y = ResizeRows(weight.cols(), context);
   if (!options.max_norm.has_value()) return fake_quantize.EvaluateRows(weight.view(), rows, y);
   std::vector<float> copies = RenormedCopies(options, weight.view(), rows);
@@ -116,7 +153,7 @@ absl::Status EvaluateRows(const nn::EmbeddingOptions& options, const Table& weig
 
 absl::Status EvaluateAndRenormRows(const nn::EmbeddingOptions& options, Table& weight,
                                    quant::FakeQuantize& fake_quantize, nn::LookupContext& context) {
-  const absl::Span<const int64_t> rows = context.distinct.rows();
+  const absl::Span<const int64_t> rows = context.distinct().rows();
   const MutableTableView y = ResizeRows(weight.cols(), context);
   std::vector<float> copies = RenormedCopies(options, weight.view(), rows);
   const TableView content = ViewOf(copies, y.cols, y.rows);

@@ -19,12 +19,12 @@
 
 namespace eqat::qat {
 
-// One forward in training: renormalizes the stored rows context.distinct (max_norm), observes and fake-quantizes them.
-// Fills context.rows and context.mask.
+// One forward in training: renormalizes the stored rows context.distinct() (max_norm), observes and fake-quantizes
+// them. Fills context.rows and context.mask.
 absl::Status TrainRows(const nn::EmbeddingOptions& options, Table& weight, quant::FakeQuantize& fake_quantize,
                        nn::LookupContext& context);
 
-// One evaluation: fills context.rows with what a converted table holds for the rows context.distinct; changes neither
+// One evaluation: fills context.rows with what a converted table holds for the rows context.distinct(); changes neither
 // table nor observer.
 absl::Status EvaluateRows(const nn::EmbeddingOptions& options, const Table& weight,
                           const quant::FakeQuantize& fake_quantize, nn::LookupContext& context);
@@ -33,9 +33,19 @@ absl::Status EvaluateRows(const nn::EmbeddingOptions& options, const Table& weig
 absl::Status EvaluateAndRenormRows(const nn::EmbeddingOptions& options, Table& weight,
                                    quant::FakeQuantize& fake_quantize, nn::LookupContext& context);
 
+// A forward in training, or an evaluation, of bags in one pass over the looked-up rows: nothing of a row is kept.
+// False, having changed nothing, where it is not to be had: with max_norm, without a fresh observer, where the backward
+// needs the rows or the sources of a maximum, for rows that are errors, and for a batch that repeats its rows so much
+// that quantizing each once is cheaper.
+bool TryTrainPooled(const nn::EmbeddingBagOptions& options, const Table& weight, quant::FakeQuantize& fake_quantize,
+                    const nn::LookupContext& context, bool keeps_context, MutableTableView out);
+bool TryEvaluatePooled(const nn::EmbeddingBagOptions& options, const Table& weight,
+                       const quant::FakeQuantize& fake_quantize, const nn::LookupContext& context,
+                       MutableTableView out);
+
 // context.rows as [distinct rows, cols].
 inline TableView RowsOf(const nn::LookupContext& context, int64_t cols) {
-  return TableView(context.rows.data(), context.distinct.size(), cols);
+  return TableView(context.rows.data(), context.distinct().size(), cols);
 }
 
 // `status` at `where`; an error empties `context`, which then holds a mix of two forwards.

@@ -17,7 +17,8 @@ using ::testing::ElementsAreArray;
 using ::testing::IsEmpty;
 
 TEST(DistinctRows, ListsEachRowOnce) {
-  const DistinctRows distinct(std::vector<int64_t>{7, 2, 7, 9, 2, 7});
+  DistinctRows distinct(std::vector<int64_t>{7, 2, 7, 9, 2, 7});
+  distinct.GroupPositions();
   EXPECT_THAT(distinct.rows(), ElementsAre(2, 7, 9));
   EXPECT_THAT(distinct.slots(), ElementsAre(1, 0, 1, 2, 0, 1));
   EXPECT_THAT(distinct.PositionsOf(0), ElementsAre(1, 4));
@@ -39,7 +40,7 @@ TEST(DistinctRows, OfNothingIsEmpty) {
 
 TEST(DistinctRows, AgreesWithAMapAtEverySizeAndRange) {
   constexpr int64_t kMax = std::numeric_limits<int64_t>::max();
-  // Both ways of sorting, one to six digits, ranges that do not start at 0.
+  // Every way of finding them, one to five digits, ranges that do not start at 0.
   for (const int64_t n : {1, 2, 511, 512, 513, 5000}) {
     for (const int64_t range : {int64_t{1}, int64_t{5}, int64_t{2048}, int64_t{2049}, int64_t{10'000'000}, kMax}) {
       for (const int64_t smallest : {int64_t{0}, int64_t{123'456}}) {
@@ -52,7 +53,8 @@ TEST(DistinctRows, AgreesWithAMapAtEverySizeAndRange) {
           indices[k] = smallest + static_cast<int64_t>(rng.Below(k, range));
           positions[indices[k]].push_back(k);
         }
-        const DistinctRows distinct(indices);
+        DistinctRows distinct(indices);
+        distinct.GroupPositions();
         ASSERT_EQ(distinct.size(), static_cast<int64_t>(positions.size()));
         int64_t slot = 0;
         for (const auto& [row, expected_positions] : positions) {
@@ -65,6 +67,21 @@ TEST(DistinctRows, AgreesWithAMapAtEverySizeAndRange) {
       }
     }
   }
+}
+
+TEST(MayRepeatRows, TellsSkewedAndSmallTablesFromLargeOnes) {
+  const auto batch = [](int64_t n, int64_t rows) {
+    const Rng rng(n, rows);
+    std::vector<int64_t> indices(n);
+    for (int64_t k = 0; k < n; ++k) indices[k] = static_cast<int64_t>(rng.Below(k, rows));
+    return indices;
+  };
+  EXPECT_TRUE(MayRepeatRows(batch(10'240, 1024)));
+  EXPECT_TRUE(MayRepeatRows(batch(200'000, 100'000)));
+  EXPECT_TRUE(MayRepeatRows(std::vector<int64_t>(1024, 5)));
+  EXPECT_FALSE(MayRepeatRows(batch(10'240, 1'000'000)));
+  EXPECT_FALSE(MayRepeatRows(std::vector<int64_t>(100, 5)));
+  EXPECT_FALSE(MayRepeatRows({}));
 }
 
 }  // namespace

@@ -16,7 +16,7 @@ TEST(AllocateZeroed, IsZeroAndAlignedAtEverySize) {
     SCOPED_TRACE(bytes);
     const std::shared_ptr<void> memory = AllocateZeroed(bytes);
     ASSERT_NE(memory, nullptr);
-    EXPECT_EQ(reinterpret_cast<uintptr_t>(memory.get()) % 64, 0u);
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(memory.get()) % (bytes < kMapped ? 64 : kMapped), 0u);
     auto* const values = static_cast<uint8_t*>(memory.get());
     EXPECT_TRUE(std::all_of(values, values + bytes, [](uint8_t value) { return value == 0; }));
     std::fill_n(values, bytes, uint8_t{255});

@@ -165,7 +165,6 @@ LookupContext ContextOf(const Batch& batch, PoolMode mode, bool weighted) {
   if (weighted) input.per_sample_weights = batch.weights;
   LookupContext context;
   context.bags = *MakeBags(input, 60, false, mode, "test");
-  context.distinct = DistinctRows(context.bags.indices());
   return context;
 }
 
@@ -232,7 +231,6 @@ TEST(TableGradientTest, MaskMultiplies) {
   const std::vector<int64_t> indices = {4, 2, 4};
   input.indices = indices;
   context.bags = *BagsOfOne(input, 5, "test");
-  context.distinct = DistinctRows(context.bags.indices());
   context.mask = {1, 0, 0, 1};  // rows 2 and 4
   const std::vector<float> g = {1, 2, 3, kInf, 5, 6};
   const SparseGrad grad = TableGradient(context, TableView(g.data(), 3, 2), PoolMode::kSum, std::nullopt, false);
@@ -246,14 +244,14 @@ TEST(TableGradientTest, MaskMultiplies) {
 TEST(PerSampleWeightsGradientTest, IsTheDotProductOfThePositionsRow) {
   const Batch batch = RandomBatch();
   LookupContext context = ContextOf(batch, PoolMode::kSum, true);
-  context.rows = RandomFloats(context.distinct.size() * batch.cols, 5);
+  context.rows = RandomFloats(context.distinct().size() * batch.cols, 5);
   const std::vector<float> grad =
       PerSampleWeightsGradient(context, TableView(batch.grad_output.data(), 8, batch.cols), 7);
   ASSERT_EQ(grad.size(), batch.indices.size());
   for (size_t k = 0; k < grad.size(); ++k) {
     const int64_t bag =
         std::upper_bound(batch.offsets.begin(), batch.offsets.end(), static_cast<int64_t>(k)) - batch.offsets.begin();
-    const float* const row = context.rows.data() + context.distinct.slots()[k] * batch.cols;
+    const float* const row = context.rows.data() + context.distinct().slots()[k] * batch.cols;
     float expected = 0;  // narrower than a vector: summed in order
     for (int64_t c = 0; c < batch.cols; ++c) expected += batch.grad_output[(bag - 1) * batch.cols + c] * row[c];
     EXPECT_EQ(grad[k], batch.indices[k] == 7 ? 0 : expected) << k;

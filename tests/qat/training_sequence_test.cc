@@ -262,11 +262,11 @@ void RandomForward(const typename Family::Options& options, const Rng& rng, Pair
                                                           : ForwardEvaluationOf(pair.module, batch, &context));
   EXPECT_EQ(BitsOf(output.values), BitsOf(NaiveLookup(expected_table, options, batch).values));
   outputs.insert(outputs.end(), output.values.begin(), output.values.end());
-  for (int64_t slot = 0; slot < context.distinct.size(); ++slot) {
+  for (int64_t slot = 0; slot < context.distinct().size(); ++slot) {
     for (int64_t c = 0; c < pair.table.cols; ++c) {
-      const int expected = mask[context.distinct.rows()[slot] * pair.table.cols + c];
+      const int expected = mask[context.distinct().rows()[slot] * pair.table.cols + c];
       const int actual = context.mask.empty() ? 1 : context.mask[slot * pair.table.cols + c];
-      ASSERT_EQ(actual, expected) << "row " << context.distinct.rows()[slot] << " column " << c;
+      ASSERT_EQ(actual, expected) << "row " << context.distinct().rows()[slot] << " column " << c;
     }
   }
 }
