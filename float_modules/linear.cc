@@ -12,6 +12,7 @@
 #include "core/parallel_for.h"
 #include "core/rng.h"
 #include "core/status_macros.h"
+#include "float_modules/product_kernels.h"
 
 namespace eqat::nn {
 namespace {
@@ -20,11 +21,12 @@ using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMa
 using MatrixView = Eigen::Map<const Matrix, Eigen::Unaligned, Eigen::OuterStride<>>;
 using MutableMatrixView = Eigen::Map<Matrix, Eigen::Unaligned, Eigen::OuterStride<>>;
 
+// MultiplyInOrder makes the columns in whole groups of this many, Eigen the rest.
+constexpr int64_t kColumnGroup = 8;
 // Eigen sums in an order that depends on the shape of the product, and on a row's place only when the number of rows is
-// not a multiple of four. Products of this many rows, padded with zeros, give every row the same order.
+// not a multiple of four. Products of this many rows, padded with zeros, give every row the same order. It cuts sums
+// longer than kDepthBlock by the size of the machine's caches; cut to that length, they stay whole from 16 KiB on.
 constexpr int64_t kRowBlock = 32;
-// Eigen cuts longer sums by the size of the machine's caches; cut to this length, they stay whole from 16 KiB on.
-constexpr int64_t kDepthBlock = 240;
 constexpr int64_t kUnitBlock = 32;
 constexpr int64_t kElementBlock = 16384;
 
@@ -54,29 +56,65 @@ void Multiply(const Left& left, const Right& right, MutableMatrixView product) {
   }
 }
 
+TableView ColsOf(TableView view, int64_t begin) {
+  return TableView(view.data + begin, view.rows, view.cols - begin, view.stride);
+}
+
+MutableTableView ColsOf(MutableTableView view, int64_t begin) {
+  return MutableTableView(view.data + begin, view.rows, view.cols - begin, view.stride);
+}
+
+int64_t GroupedCols(int64_t cols) { return cols - cols % kColumnGroup; }
+
+// Where Eigen has to start for the columns that are in no group: one group earlier, since the order of its sums is
+// another for products of few columns.
+int64_t FirstColForEigen(int64_t cols) { return std::max<int64_t>(0, GroupedCols(cols) - kColumnGroup); }
+
+// y = x * right for at most kRowBlock rows.
+void MultiplyPadded(TableView x, TableView right, MutableTableView y) {
+  if (x.rows == kRowBlock) return Multiply(ViewOf(x), ViewOf(right), ViewOf(y));
+  Matrix padded = Matrix::Zero(kRowBlock, x.cols);
+  padded.topRows(x.rows) = ViewOf(x);
+  Matrix product(kRowBlock, y.cols);
+  Multiply(padded, ViewOf(right), ViewOf(MutableTableView(product.data(), kRowBlock, y.cols)));
+  ViewOf(y) = product.topRows(x.rows);
+}
+
 // y = x * right, in blocks of kRowBlock rows.
-template <typename Right>
-void MultiplyRows(TableView x, const Right& right, MutableTableView y) {
+void MultiplyRows(TableView x, TableView right, MutableTableView y) {
+  const int64_t grouped = GroupedCols(y.cols);
+  const int64_t rest = FirstColForEigen(y.cols);
   ParallelFor(x.rows, kRowBlock, [&](int64_t begin, int64_t end) {
-    if (end - begin == kRowBlock) {
-      Multiply(ViewOf(RowsOf(x, begin, end)), right, ViewOf(RowsOf(y, begin, end)));
-      return;
-    }
-    Matrix padded = Matrix::Zero(kRowBlock, x.cols);
-    padded.topRows(end - begin) = ViewOf(RowsOf(x, begin, end));
-    Matrix product(kRowBlock, y.cols);
-    Multiply(padded, right, ViewOf(MutableTableView(product.data(), kRowBlock, y.cols)));
-    ViewOf(RowsOf(y, begin, end)) = product.topRows(end - begin);
+    const TableView block = RowsOf(x, begin, end);
+    const MutableTableView product = RowsOf(y, begin, end);
+    if (grouped < y.cols) MultiplyPadded(block, ColsOf(right, rest), ColsOf(product, rest));
+    if (grouped > 0) MultiplyInOrder({block.data, block.stride, 1}, right, grouped, product);
   });
+}
+
+// Eigen has other orders for vectors and for products of the smallest sizes: those stay with it as a whole.
+bool IsTiny(int64_t units, int64_t depth) {
+  constexpr int64_t kSmallest = 12;
+  const int64_t last_stretch = depth - (depth - 1) / kDepthBlock * kDepthBlock;
+  return units == 1 || units + last_stretch < kSmallest;
 }
 
 // [grad_output.cols, x.cols] = grad_output^T x, in blocks of output units.
 void MultiplyUnits(TableView grad_output, TableView x, MutableTableView grad_weight) {
   ParallelFor(grad_output.cols, kUnitBlock, [&](int64_t begin, int64_t end) {
-    Multiply(ViewOf(grad_output).middleCols(begin, end - begin).transpose(), ViewOf(x),
-             ViewOf(RowsOf(grad_weight, begin, end)));
+    const int64_t grouped = IsTiny(end - begin, x.rows) ? 0 : GroupedCols(x.cols);
+    const int64_t rest = grouped == 0 ? 0 : FirstColForEigen(x.cols);
+    const MutableTableView product = RowsOf(grad_weight, begin, end);
+    if (grouped < x.cols) {
+      Multiply(ViewOf(grad_output).middleCols(begin, end - begin).transpose(), ViewOf(ColsOf(x, rest)),
+               ViewOf(ColsOf(product, rest)));
+    }
+    if (grouped > 0) MultiplyInOrder({grad_output.data + begin, 1, grad_output.stride}, x, grouped, product);
   });
 }
+
+// [cols, rows]
+Matrix Transposed(TableView view) { return ViewOf(view).transpose(); }
 
 // Column sums in double, rows in order.
 std::vector<float> SumRows(TableView grad_output) {
@@ -166,7 +204,8 @@ absl::StatusOr<Linear> Linear::FromWeight(Table&& weight, std::vector<float> bia
 absl::StatusOr<Tensor> Linear::Forward(const Tensor& x) const {
   EQAT_RETURN_IF_ERROR(CheckInput(options_, name_, x));
   Tensor y(WithLast(x.shape, options_.out_features));
-  MultiplyRows(x.matrix(), ViewOf(weight_.view()).transpose(), y.mutable_matrix());
+  const Matrix right = Transposed(weight_.view());
+  MultiplyRows(x.matrix(), TableView(right.data(), right.rows(), right.cols()), y.mutable_matrix());
   if (options_.bias) AddToRows(bias_, y.mutable_matrix());
   return y;
 }
@@ -180,7 +219,7 @@ absl::StatusOr<LinearGradients> Linear::Backward(const Tensor& x, const Tensor& 
   }
   LinearGradients gradients;
   gradients.input = Tensor(x.shape);
-  MultiplyRows(grad_output.matrix(), ViewOf(weight_.view()), gradients.input.mutable_matrix());
+  MultiplyRows(grad_output.matrix(), weight_.view(), gradients.input.mutable_matrix());
   gradients.weight.resize(options_.out_features * options_.in_features);
   MultiplyUnits(grad_output.matrix(), x.matrix(),
                 MutableTableView(gradients.weight.data(), options_.out_features, options_.in_features));
