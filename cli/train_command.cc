@@ -1,15 +1,21 @@
 #include "cli/train_command.h"
 
+#include <cstdint>
+#include <cstdio>
+#include <filesystem>
 #include <memory>
 #include <string>
+#include <system_error>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "cli/data_reading.h"
 #include "cli/interrupt.h"
+#include "cli/memory_note.h"
 #include "cli/path_checks.h"
 #include "cli/progress_bar.h"
+#include "core/huge_pages.h"
 #include "core/status_macros.h"
 #include "train/trainer.h"
 
@@ -21,10 +27,18 @@ struct Arguments {
   bool resume = false;
 };
 
+// 0 where there are none: training says what is wrong.
+int64_t ParameterBytes(const std::string& model) {
+  std::error_code error;
+  const uintmax_t bytes = std::filesystem::file_size(std::filesystem::path(model) / "model.safetensors", error);
+  return error ? 0 : static_cast<int64_t>(bytes);
+}
+
 absl::StatusOr<std::string> Run(const Arguments& arguments, const CommonOptions& common) {
   EQAT_RETURN_IF_ERROR(CheckNotInput("--out", arguments.out, arguments.model));
   EQAT_ASSIGN_OR_RETURN(const train::TrainConfig config, train::ReadTrainConfig(arguments.config));
   EQAT_ASSIGN_OR_RETURN(const train::Dataset data, ReadDataset(arguments.data, common));
+  std::fputs(SmallPagesNote(ParameterBytes(arguments.model), SystemHugePages()).c_str(), stderr);
 
   const InterruptGuard interrupt;
   ProgressBar bar("training", "steps", ProgressBar::StyleFor(common.progress));
