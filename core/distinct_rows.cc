@@ -4,8 +4,9 @@
 #include <array>
 #include <bit>
 #include <cstddef>
-#include <optional>
 #include <utility>
+
+#include "core/scratch_memory.h"
 
 namespace eqat {
 namespace {
@@ -15,24 +16,26 @@ constexpr size_t kDigits = size_t{1} << kDigitBits;
 // Below this many look-ups clearing the digit counts costs more than comparing.
 constexpr size_t kSmallBatch = 512;
 // Up to this many rows in the range of a batch for each of its look-ups, a bit for each row of the range is cheap.
-constexpr uint64_t kBitsPerLookup = 8;
+constexpr uint64_t kBitsPerLookup = 32;
 
-uint64_t BitsOf(uint64_t word) { return static_cast<uint64_t>(std::popcount(word)); }
-
-// A look-up as row - smallest row, above its position: sorting the words sorts by row, then by position.
+// Look-ups as row - smallest row, above the position: sorting the words sorts by row, then by position.
 class PackedLookups {
  public:
-  // nullopt where 64 bits do not hold both.
-  static std::optional<PackedLookups> Create(absl::Span<const int64_t> indices, int64_t smallest,
-                                             uint64_t largest_key) {
-    PackedLookups lookups(smallest, std::bit_width(indices.size()), std::bit_width(largest_key));
-    if (lookups.position_bits_ + lookups.key_bits_ > 64) return std::nullopt;
-    lookups.words_.resize(indices.size());
+  // Whether 64 bits hold both.
+  static bool Fit(size_t count, uint64_t largest_key) {
+    return std::bit_width(count) + std::bit_width(largest_key) <= 64;
+  }
+
+  PackedLookups(absl::Span<const int64_t> indices, int64_t smallest, uint64_t largest_key)
+      : smallest_(smallest),
+        position_bits_(std::bit_width(indices.size())),
+        key_bits_(std::bit_width(largest_key)),
+        memory_(2 * indices.size()),
+        words_(memory_.data(), indices.size()) {
     for (size_t k = 0; k < indices.size(); ++k) {
       const uint64_t key = static_cast<uint64_t>(indices[k]) - static_cast<uint64_t>(smallest);
-      lookups.words_[k] = key << lookups.position_bits_ | k;
+      words_[k] = key << position_bits_ | k;
     }
-    return lookups;
   }
 
   void Sort() {
@@ -40,10 +43,10 @@ class PackedLookups {
       std::sort(words_.begin(), words_.end());
       return;
     }
-    std::vector<uint64_t> sorted(words_.size());
+    absl::Span<uint64_t> sorted(memory_.data() + words_.size(), words_.size());
     for (int shift = position_bits_; shift < position_bits_ + key_bits_; shift += kDigitBits) {
       SortByDigit(shift, sorted);
-      words_.swap(sorted);
+      std::swap(words_, sorted);
     }
   }
 
@@ -54,11 +57,8 @@ class PackedLookups {
   int64_t position(size_t i) const { return static_cast<int64_t>(words_[i] & ((uint64_t{1} << position_bits_) - 1)); }
 
  private:
-  PackedLookups(int64_t smallest, int position_bits, int key_bits)
-      : smallest_(smallest), position_bits_(position_bits), key_bits_(key_bits) {}
-
   // Stable counting sort into `to` by the digit that starts at bit `shift`.
-  void SortByDigit(int shift, std::vector<uint64_t>& to) const {
+  void SortByDigit(int shift, absl::Span<uint64_t> to) const {
     const auto digit_of = [shift](uint64_t word) { return static_cast<size_t>(word >> shift) & (kDigits - 1); };
     std::array<size_t, kDigits> next = {};
     for (const uint64_t word : words_) ++next[digit_of(word)];
@@ -70,7 +70,8 @@ class PackedLookups {
   int64_t smallest_;
   int position_bits_;
   int key_bits_;
-  std::vector<uint64_t> words_;
+  ScratchArray<uint64_t> memory_;  // for the words and a sorted copy
+  absl::Span<uint64_t> words_;
 };
 
 // The same for batches whose rows and positions do not fit into a word together.
@@ -90,28 +91,31 @@ class WideLookups {
 
 }  // namespace
 
-DistinctRows::DistinctRows(absl::Span<const int64_t> indices) {
-  if (indices.empty()) return;
+void DistinctRows::Find(absl::Span<const int64_t> indices) {
+  rows_.clear();
   slots_.resize(indices.size());
+  positions_.clear();
+  if (indices.empty()) return;
   const auto [smallest, largest] = std::minmax_element(indices.begin(), indices.end());
   const uint64_t largest_key = static_cast<uint64_t>(*largest) - static_cast<uint64_t>(*smallest);
   if (largest_key / kBitsPerLookup < indices.size()) {
     MarkRows(indices, *smallest, largest_key);
-  } else if (std::optional<PackedLookups> lookups = PackedLookups::Create(indices, *smallest, largest_key)) {
-    TakeSorted(*lookups);
+  } else if (PackedLookups::Fit(indices.size(), largest_key)) {
+    PackedLookups lookups(indices, *smallest, largest_key);
+    TakeSorted(lookups);
   } else {
-    WideLookups wide(indices);
-    TakeSorted(wide);
+    WideLookups lookups(indices);
+    TakeSorted(lookups);
   }
 }
 
 void DistinctRows::MarkRows(absl::Span<const int64_t> indices, int64_t smallest, uint64_t largest_key) {
   const auto key_of = [smallest](int64_t row) { return static_cast<uint64_t>(row) - static_cast<uint64_t>(smallest); };
-  std::vector<uint64_t> marks(largest_key / 64 + 1);
+  const ScratchArray<uint64_t> marks(largest_key / 64 + 1);
+  std::fill(marks.begin(), marks.end(), 0);
   for (const int64_t row : indices) marks[key_of(row) / 64] |= uint64_t{1} << (key_of(row) % 64);
 
-  std::vector<int64_t> slots_before(marks.size());
-  rows_.reserve(indices.size());
+  const ScratchArray<int64_t> slots_before(marks.size());
   for (size_t word = 0; word < marks.size(); ++word) {
     slots_before[word] = size();
     for (uint64_t rest = marks[word]; rest != 0; rest &= rest - 1) {
@@ -122,7 +126,7 @@ void DistinctRows::MarkRows(absl::Span<const int64_t> indices, int64_t smallest,
   for (size_t k = 0; k < indices.size(); ++k) {
     const uint64_t key = key_of(indices[k]);
     const uint64_t lower = marks[key / 64] & ((uint64_t{1} << (key % 64)) - 1);
-    slots_[k] = slots_before[key / 64] + static_cast<int64_t>(BitsOf(lower));
+    slots_[k] = slots_before[key / 64] + static_cast<int64_t>(std::popcount(lower));
   }
 }
 

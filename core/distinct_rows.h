@@ -17,7 +17,10 @@ namespace eqat {
 class DistinctRows {
  public:
   DistinctRows() = default;
-  explicit DistinctRows(absl::Span<const int64_t> indices);
+  explicit DistinctRows(absl::Span<const int64_t> indices) { Find(indices); }
+
+  // Becomes the distinct rows of another batch, in the memory of the last.
+  void Find(absl::Span<const int64_t> indices);
 
   // The distinct indices, ascending. "Slot" is a position in this list.
   absl::Span<const int64_t> rows() const { return rows_; }

@@ -120,7 +120,7 @@ int64_t NumCheckedBags(const LookupInput& input, bool include_last_offset) {
 }
 
 template <typename Integer>
-absl::Status CheckIndices(absl::Span<const Integer> indices, int64_t num_embeddings, absl::string_view where) {
+absl::Status CheckIndexValues(absl::Span<const Integer> indices, int64_t num_embeddings, absl::string_view where) {
   const auto is_outside = [&](Integer index) {
     return static_cast<uint64_t>(static_cast<int64_t>(index)) >= static_cast<uint64_t>(num_embeddings);
   };
@@ -132,12 +132,8 @@ absl::Status CheckIndices(absl::Span<const Integer> indices, int64_t num_embeddi
                     num_embeddings == 0 ? "none: the table has no rows" : absl::StrCat("0 to ", num_embeddings - 1));
 }
 
-absl::StatusOr<std::vector<int64_t>> CheckedIndices(const IndexSpan& indices, int64_t num_embeddings,
-                                                    absl::string_view where) {
-  return VisitValues(indices, [&](auto values) -> absl::StatusOr<std::vector<int64_t>> {
-    EQAT_RETURN_IF_ERROR(CheckIndices(values, num_embeddings, where));
-    return std::vector<int64_t>(values.begin(), values.end());
-  });
+absl::Status CheckIndices(const IndexSpan& indices, int64_t num_embeddings, absl::string_view where) {
+  return VisitValues(indices, [&](auto values) { return CheckIndexValues(values, num_embeddings, where); });
 }
 
 std::vector<int64_t> EvenOffsets(int64_t num_bags, int64_t length) {
@@ -146,13 +142,17 @@ std::vector<int64_t> EvenOffsets(int64_t num_bags, int64_t length) {
   return offsets;
 }
 
+std::vector<int64_t> CopyOf(const IndexSpan& values) {
+  return VisitValues(values, [](auto integers) { return std::vector<int64_t>(integers.begin(), integers.end()); });
+}
+
 // [num_bags + 1] from offsets that have passed CheckOffsetValues.
 std::vector<int64_t> ClosedOffsets(const IndexSpan& offsets, int64_t num_indices, bool include_last_offset) {
-  return VisitValues(offsets, [&](auto values) {
-    std::vector<int64_t> closed(values.begin(), values.end());
-    if (!include_last_offset) closed.push_back(closed.empty() ? 0 : num_indices);
-    return closed;
-  });
+  std::vector<int64_t> closed;
+  closed.reserve(static_cast<size_t>(offsets.size()) + 1);
+  VisitValues(offsets, [&](auto values) { closed.insert(closed.end(), values.begin(), values.end()); });
+  if (!include_last_offset) closed.push_back(closed.empty() ? 0 : num_indices);
+  return closed;
 }
 
 }  // namespace
@@ -190,27 +190,49 @@ absl::StatusOr<int64_t> NumBags(const LookupInput& input, bool include_last_offs
 
 absl::StatusOr<Bags> BagsOfOne(const LookupInput& input, int64_t num_embeddings, absl::string_view where) {
   EQAT_RETURN_IF_ERROR(CheckBagsOfOne(input, where));
+  EQAT_RETURN_IF_ERROR(CheckIndices(input.indices, num_embeddings, where));
   Bags bags;
-  EQAT_ASSIGN_OR_RETURN(bags.indices_, CheckedIndices(input.indices, num_embeddings, where));
-  bags.offsets_ = EvenOffsets(input.indices.size(), 1);
+  if (input.indices.is_int32()) {
+    bags.indices_.Own(CopyOf(input.indices));
+  } else {
+    bags.indices_.view = input.indices.int64();
+  }
+  bags.offsets_.Own(EvenOffsets(input.indices.size(), 1));
   return bags;
 }
 
 absl::StatusOr<Bags> MakeBags(const LookupInput& input, int64_t num_embeddings, bool include_last_offset, PoolMode mode,
                               absl::string_view where) {
   EQAT_RETURN_IF_ERROR(CheckBags(input, include_last_offset, mode, where));
+  EQAT_RETURN_IF_ERROR(CheckIndices(input.indices, num_embeddings, where));
   Bags bags;
-  EQAT_ASSIGN_OR_RETURN(bags.indices_, CheckedIndices(input.indices, num_embeddings, where));
-  bags.offsets_ = input.offsets ? ClosedOffsets(*input.offsets, input.indices.size(), include_last_offset)
-                                : EvenOffsets(input.shape[0], input.shape[1]);
+  if (!input.offsets) {
+    bags.offsets_.Own(EvenOffsets(input.shape[0], input.shape[1]));
+  } else if (include_last_offset && !input.offsets->is_int32()) {
+    bags.offsets_.view = input.offsets->int64();
+  } else {
+    bags.offsets_.Own(ClosedOffsets(*input.offsets, input.indices.size(), include_last_offset));
+  }
+  if (input.indices.is_int32()) {
+    bags.indices_.Own(CopyOf(input.indices));
+  } else {
+    bags.indices_.view = input.indices.int64();
+  }
   // Without any bag nothing is looked up, whatever the indices.
-  bags.indices_.resize(bags.offsets_.back());
+  const auto num_used = static_cast<size_t>(bags.offsets().back());
+  bags.indices_.view = bags.indices_.view.first(num_used);
   if (input.per_sample_weights) {
     bags.has_per_sample_weights_ = true;
-    const auto used_weights = input.per_sample_weights->first(bags.indices_.size());
-    bags.per_sample_weights_.assign(used_weights.begin(), used_weights.end());
+    bags.per_sample_weights_.view = input.per_sample_weights->first(num_used);
   }
   return bags;
+}
+
+void Bags::Keep(Bags&& bags) {
+  indices_.Keep(std::move(bags.indices_));
+  offsets_.Keep(std::move(bags.offsets_));
+  per_sample_weights_.Keep(std::move(bags.per_sample_weights_));
+  has_per_sample_weights_ = bags.has_per_sample_weights_;
 }
 
 }  // namespace eqat

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -36,7 +37,8 @@ class IndexSpan {
   std::variant<absl::Span<const int32_t>, absl::Span<const int64_t>> values_;
 };
 
-// Arguments of one call. Views: must outlive the call (and not longer: contexts kept for Backward copy what they need).
+// Arguments of one call. Views: must outlive the call, and the Bags made from them (not a context kept for Backward,
+// which copies what it needs).
 struct LookupInput {
   IndexSpan indices;                                // row-major
   std::vector<int64_t> shape = {};                  // of the index tensor; empty means 1-D [indices.size()]
@@ -49,26 +51,53 @@ struct LookupInput {
 enum class PoolMode : uint8_t { kSum = 0, kMean = 1, kMax = 2 };
 absl::string_view PoolModeName(PoolMode mode);  // "sum", "mean", "max"
 
-// A checked batch: bag b holds positions [offsets[b], offsets[b + 1]); every position is in a bag. Move-only.
+// A checked batch: bag b holds positions [offsets[b], offsets[b + 1]); every position is in a bag. Views the int64
+// indices and offsets and the weights of the input it was made from, until Keep() has copied them. Move-only.
 class Bags {
  public:
   Bags() = default;
   Bags(Bags&&) = default;
   Bags& operator=(Bags&&) = default;
 
-  int64_t num_bags() const { return static_cast<int64_t>(offsets_.size()) - 1; }
-  absl::Span<const int64_t> indices() const { return indices_; }
-  absl::Span<const int64_t> offsets() const { return offsets_; }                      // [num_bags + 1], first 0
-  absl::Span<const float> per_sample_weights() const { return per_sample_weights_; }  // empty: all 1
+  int64_t num_bags() const { return static_cast<int64_t>(offsets_.view.size()) - 1; }
+  absl::Span<const int64_t> indices() const { return indices_.view; }
+  absl::Span<const int64_t> offsets() const { return offsets_.view; }                      // [num_bags + 1], first 0
+  absl::Span<const float> per_sample_weights() const { return per_sample_weights_.view; }  // empty: all 1
   bool has_per_sample_weights() const { return has_per_sample_weights_; }
+
+  // Becomes `bags` and outlives the input they were made from. Uses the memory it has for the copies.
+  void Keep(Bags&& bags);
 
  private:
   friend absl::StatusOr<Bags> BagsOfOne(const LookupInput& input, int64_t num_embeddings, absl::string_view where);
   friend absl::StatusOr<Bags> MakeBags(const LookupInput& input, int64_t num_embeddings, bool include_last_offset,
                                        PoolMode mode, absl::string_view where);
-  std::vector<int64_t> indices_;
-  std::vector<int64_t> offsets_ = {0};
-  std::vector<float> per_sample_weights_;
+
+  static constexpr int64_t kFirstOffset[1] = {0};
+
+  // Values of the input, or of its own.
+  template <typename T>
+  struct Values {
+    absl::Span<const T> view;
+    std::vector<T> own;
+
+    void Own(std::vector<T> values) {
+      own = std::move(values);
+      view = own;
+    }
+    void Keep(Values&& values) {
+      if (values.view.data() == values.own.data()) {
+        own.swap(values.own);
+      } else {
+        own.assign(values.view.begin(), values.view.end());
+      }
+      view = absl::MakeConstSpan(own).first(values.view.size());
+    }
+  };
+
+  Values<int64_t> indices_;
+  Values<int64_t> offsets_ = {.view = kFirstOffset, .own = {}};
+  Values<float> per_sample_weights_;
   bool has_per_sample_weights_ = false;
 };
 

@@ -57,13 +57,16 @@ absl::Status Embedding::Lookup(const LookupInput& input, MutableTableView out) c
 
 absl::Status Embedding::Forward(const LookupInput& input, MutableTableView out, LookupContext* context) {
   EQAT_ASSIGN_OR_RETURN(Bags bags, CheckedBags(input, out));
-  LookupContext filled;
-  filled.bags = std::move(bags);
+  LookupContext within;
+  LookupContext& filled = context != nullptr ? *context : within;
+  context != nullptr ? filled.Begin(std::move(bags)) : filled.BeginWithin(std::move(bags));
   if (options_.max_norm.has_value()) {
     RenormRows(filled.distinct().rows(), *options_.max_norm, options_.norm_type, weight_.mutable_view());
   }
   CopyRows(weight_.view(), filled.bags.indices(), out);
-  if (context != nullptr) *context = std::move(filled);
+  filled.max_positions.clear();
+  filled.mask.clear();
+  filled.rows.clear();
   return absl::OkStatus();
 }
 

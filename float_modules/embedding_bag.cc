@@ -73,15 +73,18 @@ absl::Status EmbeddingBag::Lookup(const LookupInput& input, MutableTableView out
 
 absl::Status EmbeddingBag::Forward(const LookupInput& input, MutableTableView out, LookupContext* context) {
   EQAT_ASSIGN_OR_RETURN(Bags bags, CheckedBags(input, out));
-  LookupContext filled;
-  filled.bags = std::move(bags);
+  LookupContext within;
+  LookupContext& filled = context != nullptr ? *context : within;
+  context != nullptr ? filled.Begin(std::move(bags)) : filled.BeginWithin(std::move(bags));
   if (options_.max_norm.has_value()) {
     RenormRows(filled.distinct().rows(), *options_.max_norm, options_.norm_type, weight_.mutable_view());
   }
   PoolTable(filled.bags, weight_.view(), options_, out, context != nullptr ? &filled.max_positions : nullptr);
-  if (context == nullptr) return absl::OkStatus();
-  if (filled.bags.has_per_sample_weights()) filled.rows = Gather(weight_.view(), filled.distinct());
-  *context = std::move(filled);
+  filled.mask.clear();
+  filled.rows.clear();
+  if (context != nullptr && filled.bags.has_per_sample_weights()) {
+    filled.rows = Gather(weight_.view(), filled.distinct());
+  }
   return absl::OkStatus();
 }
 

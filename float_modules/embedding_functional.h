@@ -57,22 +57,27 @@ void PoolDistinct(const Bags& bags, const DistinctRows& distinct, TableView rows
 
 // What a backward needs to know of its forward. One per call of Forward, kept by the caller.
 struct LookupContext {
-  // The start of a forward: keeps the memory of the last one.
-  void Begin(Bags new_bags) {
+  // The start of a forward, which keeps the memory of the last. The first outlives the caller's input.
+  void Begin(Bags&& new_bags) {
+    bags.Keep(std::move(new_bags));
+    has_distinct_ = false;
+  }
+  void BeginWithin(Bags&& new_bags) {
     bags = std::move(new_bags);
-    distinct_.reset();
+    has_distinct_ = false;
   }
   // The distinct rows of `bags`, found by the first call: a forward that needs none leaves it to the backward. A first
   // call must not run concurrently with any other.
   const DistinctRows& distinct() const {
-    if (!distinct_.has_value()) distinct_.emplace(bags.indices());
-    return *distinct_;
+    if (!has_distinct_) distinct_.Find(bags.indices());
+    has_distinct_ = true;
+    return distinct_;
   }
   // The same with positions.
   const DistinctRows& grouped() const {
     distinct();
-    distinct_->GroupPositions();
-    return *distinct_;
+    distinct_.GroupPositions();
+    return distinct_;
   }
 
   Bags bags;
@@ -83,7 +88,8 @@ struct LookupContext {
   std::vector<uint8_t> mask;  // QAT: straight-through mask [distinct.size(), dim]; empty: all 1
 
  private:
-  mutable std::optional<DistinctRows> distinct_;
+  mutable DistinctRows distinct_;
+  mutable bool has_distinct_ = false;
 };
 
 // Gradient of the table from grad_output [num_bags, dim]. Per position k of bag b, in position order, the term

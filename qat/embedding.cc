@@ -11,13 +11,18 @@
 namespace eqat::qat {
 namespace {
 
-// The checked batch.
-absl::Status BeginLookup(const nn::EmbeddingOptions& options, const std::string& where, const LookupInput& input,
-                         MutableTableView out, nn::LookupContext& context) {
+// Begins `kept` or, if that is null, `within` with the checked batch, and returns it.
+absl::StatusOr<nn::LookupContext*> BeginLookup(const nn::EmbeddingOptions& options, const std::string& where,
+                                               const LookupInput& input, MutableTableView out, nn::LookupContext* kept,
+                                               nn::LookupContext& within) {
   EQAT_ASSIGN_OR_RETURN(Bags bags, BagsOfOne(input, options.num_embeddings, where));
   EQAT_RETURN_IF_ERROR(nn::CheckShape(out, bags.num_bags(), options.embedding_dim, where, "output"));
-  context.Begin(std::move(bags));
-  return absl::OkStatus();
+  if (kept == nullptr) {
+    within.BeginWithin(std::move(bags));
+    return &within;
+  }
+  kept->Begin(std::move(bags));
+  return kept;
 }
 
 }  // namespace
@@ -72,7 +77,7 @@ absl::Status Embedding::SetFakeQuantState(quant::FakeQuantizeState state) {
 
 absl::Status Embedding::Lookup(const LookupInput& input, MutableTableView out) const {
   nn::LookupContext context;
-  EQAT_RETURN_IF_ERROR(BeginLookup(options(), Where(), input, out, context));
+  EQAT_RETURN_IF_ERROR(BeginLookup(options(), Where(), input, out, /*kept=*/nullptr, context).status());
   EQAT_RETURN_IF_ERROR(AtPlace(Where(), EvaluateRows(options(), weight(), fake_quantize_, context)));
   nn::CopyRows(RowsOf(context, embedding_dim()), context.distinct().slots(), out);
   return absl::OkStatus();
@@ -81,9 +86,9 @@ absl::Status Embedding::Lookup(const LookupInput& input, MutableTableView out) c
 absl::Status Embedding::ForwardEvaluation(const LookupInput& input, MutableTableView out, nn::LookupContext* context) {
   // Without a backward and without rows to store it is a look-up.
   if (context == nullptr && !options().max_norm.has_value()) return Lookup(input, out);
-  nn::LookupContext scratch;
-  nn::LookupContext& filled = context != nullptr ? *context : scratch;
-  EQAT_RETURN_IF_ERROR(BeginLookup(options(), Where(), input, out, filled));
+  nn::LookupContext within;
+  EQAT_ASSIGN_OR_RETURN(nn::LookupContext* const begun, BeginLookup(options(), Where(), input, out, context, within));
+  nn::LookupContext& filled = *begun;
   EQAT_RETURN_IF_ERROR(
       ClearOnError(EvaluateAndRenormRows(options(), mutable_weight(), fake_quantize_, filled), Where(), filled));
   nn::CopyRows(RowsOf(filled, embedding_dim()), filled.distinct().slots(), out);
@@ -91,9 +96,9 @@ absl::Status Embedding::ForwardEvaluation(const LookupInput& input, MutableTable
 }
 
 absl::Status Embedding::Forward(const LookupInput& input, MutableTableView out, nn::LookupContext* context) {
-  nn::LookupContext scratch;
-  nn::LookupContext& filled = context != nullptr ? *context : scratch;
-  EQAT_RETURN_IF_ERROR(BeginLookup(options(), Where(), input, out, filled));
+  nn::LookupContext within;
+  EQAT_ASSIGN_OR_RETURN(nn::LookupContext* const begun, BeginLookup(options(), Where(), input, out, context, within));
+  nn::LookupContext& filled = *begun;
   EQAT_RETURN_IF_ERROR(ClearOnError(TrainRows(options(), mutable_weight(), fake_quantize_, filled), Where(), filled));
   nn::CopyRows(RowsOf(filled, embedding_dim()), filled.distinct().slots(), out);
   return absl::OkStatus();

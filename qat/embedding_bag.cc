@@ -11,14 +11,19 @@
 namespace eqat::qat {
 namespace {
 
-// The checked batch.
-absl::Status BeginLookup(const nn::EmbeddingBagOptions& options, const std::string& where, const LookupInput& input,
-                         MutableTableView out, nn::LookupContext& context) {
+// Begins `kept` or, if that is null, `within` with the checked batch, and returns it.
+absl::StatusOr<nn::LookupContext*> BeginLookup(const nn::EmbeddingBagOptions& options, const std::string& where,
+                                               const LookupInput& input, MutableTableView out, nn::LookupContext* kept,
+                                               nn::LookupContext& within) {
   EQAT_ASSIGN_OR_RETURN(Bags bags,
                         MakeBags(input, options.num_embeddings, options.include_last_offset, options.mode, where));
   EQAT_RETURN_IF_ERROR(nn::CheckShape(out, bags.num_bags(), options.embedding_dim, where, "output"));
-  context.Begin(std::move(bags));
-  return absl::OkStatus();
+  if (kept == nullptr) {
+    within.BeginWithin(std::move(bags));
+    return &within;
+  }
+  kept->Begin(std::move(bags));
+  return kept;
 }
 
 }  // namespace
@@ -91,7 +96,7 @@ absl::Status EmbeddingBag::SetFakeQuantState(quant::FakeQuantizeState state) {
 
 absl::Status EmbeddingBag::Lookup(const LookupInput& input, MutableTableView out) const {
   nn::LookupContext context;
-  EQAT_RETURN_IF_ERROR(BeginLookup(options(), Where(), input, out, context));
+  EQAT_RETURN_IF_ERROR(BeginLookup(options(), Where(), input, out, /*kept=*/nullptr, context).status());
   if (TryEvaluatePooled(options(), weight(), fake_quantize_, context, out)) return absl::OkStatus();
   EQAT_RETURN_IF_ERROR(AtPlace(Where(), EvaluateRows(options(), weight(), fake_quantize_, context)));
   nn::PoolDistinct(context.bags, context.distinct(), RowsOf(context, embedding_dim()), options(), out);
@@ -102,9 +107,9 @@ absl::Status EmbeddingBag::ForwardEvaluation(const LookupInput& input, MutableTa
                                              nn::LookupContext* context) {
   // Without a backward and without rows to store it is a look-up.
   if (context == nullptr && !options().max_norm.has_value()) return Lookup(input, out);
-  nn::LookupContext scratch;
-  nn::LookupContext& filled = context != nullptr ? *context : scratch;
-  EQAT_RETURN_IF_ERROR(BeginLookup(options(), Where(), input, out, filled));
+  nn::LookupContext within;
+  EQAT_ASSIGN_OR_RETURN(nn::LookupContext* const begun, BeginLookup(options(), Where(), input, out, context, within));
+  nn::LookupContext& filled = *begun;
   EQAT_RETURN_IF_ERROR(
       ClearOnError(EvaluateAndRenormRows(options(), mutable_weight(), fake_quantize_, filled), Where(), filled));
   nn::PoolDistinct(filled.bags, filled.distinct(), RowsOf(filled, embedding_dim()), options(), out,
@@ -113,9 +118,9 @@ absl::Status EmbeddingBag::ForwardEvaluation(const LookupInput& input, MutableTa
 }
 
 absl::Status EmbeddingBag::Forward(const LookupInput& input, MutableTableView out, nn::LookupContext* context) {
-  nn::LookupContext scratch;
-  nn::LookupContext& filled = context != nullptr ? *context : scratch;
-  EQAT_RETURN_IF_ERROR(BeginLookup(options(), Where(), input, out, filled));
+  nn::LookupContext within;
+  EQAT_ASSIGN_OR_RETURN(nn::LookupContext* const begun, BeginLookup(options(), Where(), input, out, context, within));
+  nn::LookupContext& filled = *begun;
   if (TryTrainPooled(options(), weight(), fake_quantize_, filled, context != nullptr, out)) {
     filled.rows.clear();
     filled.mask.clear();

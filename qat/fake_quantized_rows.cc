@@ -5,7 +5,6 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <numeric>
 #include <vector>
 
@@ -13,6 +12,7 @@
 #include "absl/types/span.h"
 #include "core/error.h"
 #include "core/parallel_for.h"
+#include "core/scratch_memory.h"
 #include "core/status_macros.h"
 #include "quant/kernels/fake_quantize_kernels.h"
 #include "quant/packed_rows.h"
@@ -85,17 +85,11 @@ void FillMask(const quant::FakeQuantize& fake_quantize, TableView content, absl:
   });
 }
 
-// Whether most look-ups of the batch repeat a row.
-bool RepeatsRows(const nn::LookupContext& context) {
-  const absl::Span<const int64_t> indices = context.bags.indices();
-  return MayRepeatRows(indices) && context.distinct().size() * 2 <= static_cast<int64_t>(indices.size());
-}
-
 // pool(pooled) into memory of its own, copied to `out` once it has succeeded.
 template <typename Pool>
 bool PooledBehind(MutableTableView out, Pool pool) {
-  const auto values = std::make_unique_for_overwrite<float[]>(out.rows * out.cols);
-  const MutableTableView pooled(values.get(), out.rows, out.cols);
+  const ScratchArray<float> values(out.rows * out.cols);
+  const MutableTableView pooled(values.data(), out.rows, out.cols);
   if (!pool(pooled)) return false;
   for (int64_t row = 0; row < out.rows; ++row) std::copy_n(pooled.Row(row), out.cols, out.Row(row));
   return true;
@@ -121,7 +115,7 @@ absl::Status TrainRows(const nn::EmbeddingOptions& options, Table& weight, quant
 bool TryTrainPooled(const nn::EmbeddingBagOptions& options, const Table& weight, quant::FakeQuantize& fake_quantize,
                     const nn::LookupContext& context, bool keeps_context, MutableTableView out) {
   const bool backward_needs_rows = context.bags.has_per_sample_weights() || options.mode == PoolMode::kMax;
-  if (options.max_norm.has_value() || (keeps_context && backward_needs_rows) || RepeatsRows(context)) {
+  if (options.max_norm.has_value() || (keeps_context && backward_needs_rows)) {
     return false;
   }
   const PoolArgs args = nn::PoolArgsOfTable(context.bags, weight.view(), options);
@@ -131,7 +125,7 @@ bool TryTrainPooled(const nn::EmbeddingBagOptions& options, const Table& weight,
 bool TryEvaluatePooled(const nn::EmbeddingBagOptions& options, const Table& weight,
                        const quant::FakeQuantize& fake_quantize, const nn::LookupContext& context,
                        MutableTableView out) {
-  if (options.max_norm.has_value() || RepeatsRows(context)) return false;
+  if (options.max_norm.has_value()) return false;
   const PoolArgs args = nn::PoolArgsOfTable(context.bags, weight.view(), options);
   return PooledBehind(out, [&](MutableTableView pooled) { return fake_quantize.TryEvaluatePool(args, pooled); });
 }
