@@ -1,0 +1,276 @@
+#!/usr/bin/env python3
+"""Times PyTorch beside eqat: a training step of EmbeddingBag, float and QAT, and training of the package-links model.
+
+    bench/compare_torch.py [--build BUILD] [--env DIR] [--out FILE.json] [--only 9,10,16] [--rounds 3] [--bounds]
+
+Installs the newest torch from PyPI into an environment of its own (DIR, default BUILD/torch-env; gigabytes) the first
+time, and says which it found.
+
+Step: forward, backward and SGD update of a [rows, 64] table, sum of 512 bags of 20 uniform ids, one thread on one core.
+PyTorch: nn.EmbeddingBag(sparse=True), and torch.ao.nn.qat.EmbeddingBag with default_embedding_qat_qconfig. eqat:
+step/nn_sgd and step/qat8_sgd of eqat_bench. Neither side reads the same batch twice in a row.
+
+Package links (2 threads each): the float model of examples/package_links with sparse gradients, Adagrad, batches of 512.
+For eqat the time is that of the whole `eqat train`: start, reading and parsing the rows, one epoch, writing the model. For
+PyTorch it is that of the epoch alone: its batches are tensors before the clock starts.
+
+Writes what it measured as JSON (default BUILD/compare_torch.json, read by bench/plot_step_time.py) and prints a table, then
+the bounds; --bounds prints those alone. Exit code 1 if one is missed.
+"""
+import argparse
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import time
+
+import torch_env
+from package_links import ROOT, PackageLinks, bound_row
+
+DIM, BAGS, POOL = 64, 512, 20
+STEP_ROWS = (10_000, 100_000, 1_000_000)
+MOST_BATCHES = 64
+LEARNING_RATE = 0.01
+BATCH_SIZE = 512
+LINKS_THREADS = 2
+
+
+def torch_step(torch, rows, make_bag, seconds):
+    """Median milliseconds of a step of make_bag() on batches that rotate."""
+    generator = torch.Generator().manual_seed(1)
+    batches = [torch.randint(0, rows, (BAGS * POOL,), generator=generator) for _ in range(MOST_BATCHES)]
+    offsets = torch.arange(0, BAGS * POOL, POOL)
+    grad_output = torch.randn(BAGS, DIM, generator=generator)
+    bag = make_bag()
+    optimizer = torch.optim.SGD(bag.parameters(), lr=LEARNING_RATE)
+    times = []
+    began = time.perf_counter()
+    for iteration in range(1_000_000):
+        start = time.perf_counter()
+        optimizer.zero_grad()
+        bag(batches[iteration % MOST_BATCHES], offsets).backward(grad_output)
+        optimizer.step()
+        times.append(time.perf_counter() - start)
+        if len(times) >= 4 and time.perf_counter() - began > seconds:
+            break
+    return statistics.median(times[1:]) * 1e3
+
+
+def torch_steps(torch, rows):
+    from torch.ao.nn.qat import EmbeddingBag as QatEmbeddingBag
+    from torch.ao.quantization import default_embedding_qat_qconfig
+
+    return {
+        "PyTorch float": torch_step(torch, rows, lambda: torch.nn.EmbeddingBag(rows, DIM, mode="sum", sparse=True), 3),
+        "PyTorch QAT": torch_step(
+            torch, rows,
+            lambda: QatEmbeddingBag(rows, DIM, mode="sum", qconfig=default_embedding_qat_qconfig).train(), 3),
+    }
+
+
+def eqat_steps(build, rows):
+    variants = {"nn_sgd": "eqat float", "qat8_sgd": "eqat QAT"}
+    pattern = f"^step/({'|'.join(variants)})/rows:{rows}/dim:{DIM}/bags:{BAGS}/pool:{POOL}/ids:uniform/threads:1$"
+    output = subprocess.run([os.path.join(build, "bench", "eqat_bench"), f"--benchmark_filter={pattern}",
+                             "--benchmark_format=json", "--benchmark_repetitions=5", "--benchmark_min_time=0.3"],
+                            check=True, capture_output=True, text=True).stdout
+    times = {name: [] for name in variants.values()}
+    for line in json.loads(output)["benchmarks"]:
+        if line["run_type"] == "iteration":
+            times[variants[line["name"].split("/")[1]]].append(line["ns_per_lookup"] * BAGS * POOL * 1e-6)
+    return {name: statistics.median(of_name) for name, of_name in times.items()}
+
+
+def one_core(function, *arguments):
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(cores)})
+    try:
+        return function(*arguments)
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
+def read_links(torch, links):
+    """The rows of train.0 as batches: label, [ids of a field] or (ids, offsets) of a bag, by field."""
+    import gzip
+    import zlib
+
+    with open(links.train_spec, encoding="utf-8") as file:
+        fields = json.load(file)["categorical"]
+    words = {}
+    for field in fields:
+        if field["encoding"] == "vocabulary":
+            with open(os.path.join(links.data, field["vocabulary"]), encoding="utf-8") as file:
+                words[field["column"]] = {word: i for i, word in enumerate(file.read().splitlines())}
+
+    def encode(field, value):
+        if field["encoding"] == "hash":
+            return zlib.crc32(value.encode()) % field["buckets"]
+        return words[field["column"]][value]
+
+    sizes = [(field["buckets"] if "buckets" in field else len(words[field["column"]]), "multi_valued" in field)
+             for field in fields]
+    rows = []
+    with gzip.open(os.path.join(links.data, "train.0.tsv.gz"), "rt", encoding="utf-8") as file:
+        columns = {name: i for i, name in enumerate(next(file).rstrip("\n").split("\t"))}
+        for line in file:
+            values = line.rstrip("\n").split("\t")
+            row = [float(values[columns["label"]])]
+            for field in fields:
+                value = values[columns[field["column"]]]
+                if "multi_valued" in field:
+                    row.append([encode(field, part) for part in value.split(field["separator"]) if part])
+                else:
+                    row.append(encode(field, value))
+            rows.append(row)
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(1)).tolist()
+    batches = []
+    for begin in range(0, len(order), BATCH_SIZE):
+        chunk = [rows[i] for i in order[begin:begin + BATCH_SIZE]]
+        features = []
+        for column, (_, is_bag) in enumerate(sizes, start=1):
+            if not is_bag:
+                features.append((torch.tensor([row[column] for row in chunk]),))
+                continue
+            lengths = torch.tensor([0] + [len(row[column]) for row in chunk[:-1]])
+            ids = [i for row in chunk for i in row[column]]
+            features.append((torch.tensor(ids, dtype=torch.int64), torch.cumsum(lengths, 0)))
+        batches.append((torch.tensor([[row[0]] for row in chunk]), features))
+    return sizes, batches
+
+
+def make_links_model(torch, sizes):
+    class Links(torch.nn.Module):
+        def __init__(self, dim=16, hidden=64):
+            super().__init__()
+            self.tables = torch.nn.ModuleList(
+                torch.nn.EmbeddingBag(rows, dim, mode="mean", sparse=True) if is_bag else
+                torch.nn.Embedding(rows, dim, sparse=True) for rows, is_bag in sizes)
+            for table in self.tables:
+                torch.nn.init.normal_(table.weight, std=0.05)
+            pairs = torch.tril_indices(len(sizes), len(sizes), offset=-1)
+            self.register_buffer("pairs", pairs)
+            self.top = torch.nn.Sequential(torch.nn.Linear(len(sizes) * dim + pairs.shape[1], hidden), torch.nn.ReLU(),
+                                           torch.nn.Linear(hidden, 1))
+
+        def forward(self, features):
+            rows = torch.stack([table(*feature) for table, feature in zip(self.tables, features)], dim=1)
+            dots = torch.bmm(rows, rows.transpose(1, 2))[:, self.pairs[0], self.pairs[1]]
+            return self.top(torch.cat([rows.flatten(1), dots], dim=1))
+
+    return Links()
+
+
+def torch_links(torch, sizes, batches):
+    """Rows per second of one epoch, and the mean loss of its last tenth."""
+    torch.manual_seed(1)
+    model = make_links_model(torch, sizes)
+    optimizer = torch.optim.Adagrad(model.parameters(), lr=0.05)
+    loss_of = torch.nn.BCEWithLogitsLoss()
+    losses = []
+    start = time.perf_counter()
+    for label, features in batches:
+        optimizer.zero_grad()
+        loss = loss_of(model(features), label)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach())
+    seconds = time.perf_counter() - start
+    tail = losses[-max(1, len(losses) // 10):]
+    return sum(len(label) for label, _ in batches) / seconds, float(sum(tail) / len(tail))
+
+
+def eqat_loss(folder):
+    with open(os.path.join(folder, "metrics.jsonl"), encoding="utf-8") as file:
+        return json.loads(file.read().splitlines()[-1])["loss"]
+
+
+def compare_links(torch, build, rounds):
+    links = PackageLinks(build)
+    config = os.path.join(build, "bench-data", "adagrad.json")
+    with open(config, "w", encoding="utf-8") as file:
+        json.dump({"version": 1, "batch_size": BATCH_SIZE, "optimizer": {"type": "Adagrad", "lr": 0.05}}, file)
+    torch.set_num_threads(LINKS_THREADS)
+    torch.sparse.check_sparse_tensor_invariants.disable()  # otherwise Adagrad warns that they are off
+    sizes, batches = read_links(torch, links)
+    eqat_rate = statistics.median(links.rows_per_second(links.float_model, config, LINKS_THREADS) for _ in range(rounds))
+    torch_rate, loss = torch_links(torch, sizes, batches)
+    return {"rows": links.num_rows, "threads": LINKS_THREADS, "batch_size": BATCH_SIZE, "optimizer": "Adagrad",
+            "eqat_rows_per_second": eqat_rate, "eqat_loss": eqat_loss(links.trained),
+            "torch_rows_per_second": torch_rate, "torch_loss": loss}
+
+
+def print_table(results):
+    print(f"{results['torch']}\n")
+    if results["steps"]:
+        names = list(results["steps"][0]["ms"])
+        print(f"step of {BAGS} x {POOL} look-ups, dim {DIM}, SGD, one thread, ms")
+        print(f"{'rows':>10s}" + "".join(f"{name:>16s}" for name in names))
+        for line in results["steps"]:
+            print(f"{line['rows']:>10,d}" + "".join(f"{line['ms'][name]:16.3f}" for name in names))
+        print()
+    if results["links"]:
+        links = results["links"]
+        print(f"package links, float, Adagrad, {links['rows']:,} rows, {links['threads']} threads")
+        print(f"{'':>10s}{'rows/s':>16s}{'last loss':>16s}")
+        for name in ("eqat", "torch"):
+            print(f"{name:>10s}{links[name + '_rows_per_second']:16,.0f}{links[name + '_loss']:16.4f}")
+        print()
+
+
+def print_bounds(results, only):
+    met = []
+    if results["steps"]:
+        largest = max(results["steps"], key=lambda line: line["rows"])
+        ms = largest["ms"]
+        shape = f"rows:{largest['rows']}/dim:{DIM}/bags:{BAGS}/pool:{POOL}"
+        for number, name, limit in ((9, "PyTorch QAT", 1000), (10, "PyTorch float", 2)):
+            if number in only:
+                met.append(bound_row(number, f"step {name} / eqat qat8_sgd, {shape}", ms[name] / ms["eqat QAT"], limit,
+                                     f"{ms[name]:.2f} / {ms['eqat QAT']:.3f} ms"))
+    if results["links"]:
+        links = results["links"]
+        met.append(bound_row(16, "eqat train on package links, rows/s, eqat / PyTorch, float, 2 threads",
+                             links["eqat_rows_per_second"] / links["torch_rows_per_second"], 5,
+                             f"{links['eqat_rows_per_second']:,.0f} / {links['torch_rows_per_second']:,.0f} rows/s"))
+    return all(met)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", default=os.path.join(ROOT, "build"))
+    parser.add_argument("--env", help="default BUILD/torch-env")
+    parser.add_argument("--out", help="default BUILD/compare_torch.json")
+    parser.add_argument("--only", default="9,10,16", help="bounds to measure")
+    parser.add_argument("--rounds", type=int, default=3, help="of `eqat train`; PyTorch's epoch runs once")
+    parser.add_argument("--bounds", action="store_true", help="print the bounds alone")
+    arguments = parser.parse_args()
+    only = {int(number) for number in re.findall(r"\d+", arguments.only)}
+    torch_env.enter(arguments.env or os.path.join(arguments.build, "torch-env"))
+    import torch
+
+    results = {"torch": f"torch {torch.__version__} of {os.path.dirname(torch.__file__)}, "
+                        f"{torch.backends.cpu.get_cpu_capability()}, "
+                        f"{'with' if torch.backends.quantized.supported_engines.count('fbgemm') else 'without'} FBGEMM",
+               "steps": [], "links": None}
+    print(results["torch"], file=sys.stderr)
+    if only & {9, 10}:
+        torch.set_num_threads(1)
+        for rows in STEP_ROWS:
+            ms = one_core(eqat_steps, arguments.build, rows) | one_core(torch_steps, torch, rows)
+            results["steps"].append({"rows": rows, "ms": ms})
+    if 16 in only:
+        results["links"] = compare_links(torch, arguments.build, arguments.rounds)
+    out = arguments.out or os.path.join(arguments.build, "compare_torch.json")
+    with open(out, "w", encoding="utf-8") as file:
+        json.dump(results, file, indent=2)
+        file.write("\n")
+    if not arguments.bounds:
+        print_table(results)
+    return 0 if print_bounds(results, only) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
