@@ -39,11 +39,15 @@ using eqat::bench::Side;
 using eqat::bench::Workload;
 
 constexpr double kSecondsPerTurn = 0.03;
+constexpr double kSecondsPerTrialTurn = 0.001;
 
 struct Options {
   std::set<int> only;  // empty: all
   int rounds = 15;
   int64_t shrink = 1;
+
+  bool judges() const { return shrink == 1; }
+  double seconds_per_turn() const { return judges() ? kSecondsPerTurn : kSecondsPerTrialTurn; }
 };
 
 bool ParseOptions(int argc, char** argv, Options& options) {
@@ -106,11 +110,10 @@ class Runner {
 
   void StartHalfway() { iteration_ = workload_->num_batches() / 2; }
 
-  // How many calls fill a turn.
-  int64_t CallsPerTurn() {
+  int64_t CallsThatFill(double turn_seconds) {
     NanosecondsPerItem(1);
     const double seconds = NanosecondsPerItem(3) * 1e-9 * static_cast<double>(workload_->items_per_call());
-    return std::max<int64_t>(1, std::llround(kSecondsPerTurn / seconds));
+    return std::max<int64_t>(1, std::llround(turn_seconds / seconds));
   }
 
   double NanosecondsPerItem(int64_t calls) {
@@ -137,12 +140,12 @@ struct Measurement {
   std::vector<double> ratios, over, under;  // of each round
 };
 
-Measurement Measure(Runner& over, Runner& under, int rounds) {
+Measurement Measure(Runner& over, Runner& under, const Options& options) {
   under.StartHalfway();
-  const int64_t over_calls = over.CallsPerTurn();
-  const int64_t under_calls = under.CallsPerTurn();
+  const int64_t over_calls = over.CallsThatFill(options.seconds_per_turn());
+  const int64_t under_calls = under.CallsThatFill(options.seconds_per_turn());
   Measurement measurement;
-  for (int round = 0; round < rounds; ++round) {
+  for (int round = 0; round < options.rounds; ++round) {
     measurement.over.push_back(over.NanosecondsPerItem(over_calls));
     measurement.under.push_back(under.NanosecondsPerItem(under_calls));
     measurement.ratios.push_back(measurement.over.back() / measurement.under.back());
@@ -154,7 +157,7 @@ Measurement Measure(Runner& over, Runner& under, int rounds) {
 void PrintRow(const Bound& bound, const Measurement& measurement, bool judge) {
   const double ratio = Quantile(measurement.ratios, 0.5);
   const std::string limit = absl::StrCat(bound.at_least ? ">= " : "<= ", bound.limit);
-  std::printf("%3d  %-80s %9.3f  %-8s %-7s %.3f-%.3f, %.2f / %.2f ns\n", bound.number, bound.what.c_str(), ratio,
+  std::printf("%3d  %-86s %9.3f  %-8s %-7s %.3f-%.3f, %.2f / %.2f ns\n", bound.number, bound.what.c_str(), ratio,
               limit.c_str(),
               !judge               ? "-"
               : bound.IsMet(ratio) ? "met"
@@ -172,7 +175,6 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "usage: eqat_ratios [--only 1,2,5] [--rounds 15] [--shrink 1]\n");
     return 2;
   }
-  const bool judge = options.shrink == 1;
   bool all_met = true;
   Threads threads;
   std::unique_ptr<Runner> over, under;  // those of the last bound live until the next ones have taken what they share
@@ -182,9 +184,9 @@ int main(int argc, char** argv) {
     auto next_under = std::make_unique<Runner>(bound.under, threads);
     over = std::move(next_over);
     under = std::move(next_under);
-    const Measurement measurement = Measure(*over, *under, options.rounds);
-    PrintRow(bound, measurement, judge);
+    const Measurement measurement = Measure(*over, *under, options);
+    PrintRow(bound, measurement, options.judges());
     all_met = all_met && bound.IsMet(Quantile(measurement.ratios, 0.5));
   }
-  return !judge || all_met ? 0 : 1;
+  return !options.judges() || all_met ? 0 : 1;
 }
