@@ -19,6 +19,10 @@ struct PackedRows {
   int64_t cols = 0;
   int bits = 8;
   bool is_signed = false;  // codes are two's complement
+  // Null, or for unsigned codes of at most 4 bits the kValues values of each row's codes, repeated if they are fewer:
+  // [rows, kValues], aligned to a cache line.
+  static constexpr int kValues = 16;
+  const float* values = nullptr;
 
   const uint8_t* Codes(int64_t row) const { return codes + row * code_stride; }
   const QParams& Params(int64_t row) const { return *reinterpret_cast<const QParams*>(params + row * param_stride); }

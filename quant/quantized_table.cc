@@ -17,6 +17,9 @@
 namespace eqat::quant {
 namespace {
 
+// Rows whose values, a cache line for each, are sure to stay in cache: 256 KiB.
+constexpr int64_t kMaxTabulatedRows = 4096;
+
 // What one row takes: the codes, and parameters that lie behind them at a multiple of 4 bytes.
 struct RowLayout {
   int64_t code_bytes = 0;
@@ -105,6 +108,7 @@ absl::StatusOr<QuantizedTable> QuantizedTable::FromPacked(int64_t rows, int64_t 
     for (int64_t row = begin; row < end; ++row) qparams[row] = {scale[row], zero_point[row]};
     return absl::OkStatus();
   }));
+  EQAT_RETURN_IF_ERROR(table.TabulateValuesOfSmallTable());
   return table;
 }
 
@@ -123,6 +127,7 @@ absl::StatusOr<QuantizedTable> QuantizedTable::BuildPacked(
     uint8_t* const first = memory + begin * layout.stride;
     return fill(begin, end, {first, layout.stride, first + layout.params_at, layout.stride});
   }));
+  EQAT_RETURN_IF_ERROR(table.TabulateValuesOfSmallTable());
   return table;
 }
 
@@ -148,6 +153,16 @@ absl::Status QuantizedTable::FillAndCheckRows(
     EQAT_RETURN_IF_ERROR(fill(begin, end));
     return CheckRows(begin, end);
   });
+}
+
+absl::Status QuantizedTable::TabulateValuesOfSmallTable() {
+  if (rows() > kMaxTabulatedRows || bits() > 4) return absl::OkStatus();
+  constexpr int64_t kRowBytes = PackedRows::kValues * sizeof(float);
+  EQAT_ASSIGN_OR_RETURN(values_keeper_, Allocate("values", rows() * kRowBytes));
+  float* const values = static_cast<float*>(values_keeper_.get());
+  kernels::TabulateValues(packed_, values);
+  packed_.values = values;
+  return absl::OkStatus();
 }
 
 absl::Status QuantizedTable::CheckRows(int64_t begin, int64_t end) const {

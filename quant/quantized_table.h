@@ -4,6 +4,7 @@
 // Immutable after construction, and moves alone: copying codes by accident would be dear. Const methods may run
 // concurrently. A table that owns its rows keeps each row's parameters right behind its codes, so that looking a row up
 // touches as few cache lines as can be; one whose codes lie in a mapped file has the parameters of all rows beside it.
+// Small tables of few bits also have the values of each row's codes computed once.
 #ifndef EQAT_QUANT_QUANTIZED_TABLE_H_
 #define EQAT_QUANT_QUANTIZED_TABLE_H_
 
@@ -68,11 +69,13 @@ class QuantizedTable {
   // Calls fill(begin, end) for blocks of rows, in parallel, and checks what it made.
   absl::Status FillAndCheckRows(const std::function<absl::Status(int64_t begin, int64_t end)>& fill) const;
   absl::Status CheckRows(int64_t begin, int64_t end) const;
+  absl::Status TabulateValuesOfSmallTable();
 
   Dtype dtype_ = Dtype::kQUInt8;
   PackedRows packed_;
   std::shared_ptr<void> codes_keeper_;
   std::shared_ptr<void> params_keeper_;
+  std::shared_ptr<void> values_keeper_;
 };
 
 }  // namespace eqat::quant

@@ -29,10 +29,14 @@ using eqat::HWY_NAMESPACE::RoundedWeightedSumOp;
 using eqat::HWY_NAMESPACE::SumOp;
 using eqat::HWY_NAMESPACE::WeightedSumOp;
 
-// How far ahead rows are fetched, and how much of each.
-constexpr int64_t kPrefetchRows = 16;
+// How far ahead rows are fetched into the second-level cache, which can wait for more lines than the first, and how
+// much of each.
+constexpr int64_t kPrefetchRows = 48;
+constexpr int kPrefetchLocality = 2;
 constexpr int64_t kPrefetchBytes = 1024;
 constexpr int64_t kCacheLineBytes = 64;
+// Tables of at most so many bytes are taken to be in cache.
+constexpr int64_t kCachedBytes = 256 << 10;
 constexpr size_t kMaxLanes = 16;
 constexpr int64_t kBlockBytes = 16;
 
@@ -213,6 +217,10 @@ class FloatDequantizer {
 template <int kBits>
 class ValueTable {
  public:
+  static_assert(kLanes == PackedRows::kValues);
+
+  HWY_INLINE explicit ValueTable(const float* HWY_RESTRICT values) : values_(hn::Load(DF(), values)) {}
+
   HWY_INLINE ValueTable(const QParams& qparams, const FloatRule& float_rule) {
     HWY_ALIGN static constexpr float kNibbles[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     HWY_ALIGN static constexpr float kPairs[] = {0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3};
@@ -243,6 +251,20 @@ class ValueTable;
 constexpr bool kHasValueTable = false;
 #endif
 
+#if HWY_NATIVE_FMA
+// Unweighted sums by fma(1, row, sum), which is sum + row: the adders have more to do here than the multipliers.
+template <class Op>
+struct ByMultiplier : Op {
+  template <class D, class V = hn::Vec<D>>
+  static HWY_INLINE V Next(D d, V sum, V row, V /*w*/) {
+    return hn::MulAdd(hn::Set(d, 1.0f), row, sum);
+  }
+};
+#else
+template <class Op>
+using ByMultiplier = Op;
+#endif
+
 struct Bag {
   int64_t begin;
   int64_t end;
@@ -256,7 +278,9 @@ class Pooler {
   Pooler(const PackedRows& table, const PoolArgs& args)
       : table_(table),
         args_(args),
-        num_positions_(args.offsets == nullptr ? args.num_bags : args.offsets[args.num_bags]),
+        fetch_end_(IsCached(table)           ? 0
+                   : args.offsets == nullptr ? args.num_bags
+                                             : args.offsets[args.num_bags]),
         prefetch_bytes_(std::min(PackedRowBytes(table.cols, table.bits), kPrefetchBytes)),
         unpack_(table),
         unpack_narrow_(table),
@@ -264,7 +288,7 @@ class Pooler {
 
   void PoolBags(int64_t begin, int64_t end, const MutableTableView& out) const {
     const int64_t first = BagAt(begin).begin;
-    for (int64_t k = first; k < first + kPrefetchRows; ++k) Prefetch(k);
+    for (int64_t k = first; k < std::min(first + kPrefetchRows, fetch_end_); ++k) Prefetch(args_.ids[k]);
     for (int64_t b = begin; b < end; ++b) {
       const Bag bag = BagAt(b);
       if (bag.count == 0) {
@@ -281,6 +305,8 @@ class Pooler {
   template <class AnyUnpack>
   static constexpr int64_t kColumns = AnyUnpack::kVectors* kLanes;
 
+  static bool IsCached(const PackedRows& table) { return table.rows * table.code_stride <= kCachedBytes; }
+
   HWY_INLINE Bag BagAt(int64_t b) const {
     if (args_.offsets == nullptr) return {b, b + 1, 1};
     const int64_t begin = args_.offsets[b];
@@ -289,12 +315,14 @@ class Pooler {
     return {begin, end, end - begin - std::count(args_.ids + begin, args_.ids + end, args_.padding_id)};
   }
 
-  HWY_INLINE void Prefetch(int64_t k) const {
-    if (k >= num_positions_) return;
-    const uint8_t* const codes = table_.Codes(args_.ids[k]);
-    for (int64_t byte = 0; byte < prefetch_bytes_; byte += kCacheLineBytes) __builtin_prefetch(codes + byte);
-    __builtin_prefetch(codes + prefetch_bytes_ - 1);  // the last line of a row that does not start on one
-    __builtin_prefetch(&table_.Params(args_.ids[k]).zero_point);
+  HWY_INLINE void Prefetch(int64_t id) const {
+    const uint8_t* const codes = table_.Codes(id);
+    for (int64_t byte = 0; byte < prefetch_bytes_; byte += kCacheLineBytes) {
+      __builtin_prefetch(codes + byte, 0, kPrefetchLocality);
+    }
+    // The last line of codes that do not start on one, and the parameters wherever they lie.
+    __builtin_prefetch(codes + prefetch_bytes_ - 1, 0, kPrefetchLocality);
+    __builtin_prefetch(&table_.Params(id).zero_point, 0, kPrefetchLocality);
   }
 
   // Columns [col, col + kColumns<AnyUnpack>) of one bag, as far as there are any.
@@ -303,24 +331,31 @@ class Pooler {
     const DF df;
     VF pooled[AnyUnpack::kVectors];
     for (VF& vector : pooled) vector = Op::Init(df);
+    const int64_t* const HWY_RESTRICT ids = args_.ids;
+    const int64_t padding_id = args_.padding_id;
     const int64_t byte = col * table_.bits / 8;
+    const int64_t fetch_end = col == 0 ? fetch_end_ : 0;
     for (int64_t k = bag.begin; k < bag.end; ++k) {
-      if (col == 0) Prefetch(k + kPrefetchRows);
-      const int64_t id = args_.ids[k];
-      if (id == args_.padding_id) continue;
+      if (k + kPrefetchRows < fetch_end) Prefetch(ids[k + kPrefetchRows]);
+      const int64_t id = ids[k];
+      if (id == padding_id) continue;
       VI codes[AnyUnpack::kVectors];
       unpack.Load(table_.Codes(id) + byte, codes);
-      AddRow<AnyUnpack::kSmallBits>(table_.Params(id), hn::Set(df, Op::kWeighted ? args_.weights[k] : 1.0f), codes,
-                                    pooled);
+      AddRow<AnyUnpack::kSmallBits>(id, hn::Set(df, Op::kWeighted ? args_.weights[k] : 1.0f), codes, pooled);
     }
     for (VF& vector : pooled) vector = Op::Finish(df, vector, bag.count);
     Store(unpack, pooled, std::min(kColumns<AnyUnpack>, table_.cols - col), out + col);
   }
 
   template <int kSmallBits, int kVectors>
-  HWY_INLINE void AddRow(const QParams& qparams, VF w, const VI (&codes)[kVectors], VF (&pooled)[kVectors]) const {
+  HWY_INLINE void AddRow(int64_t id, VF w, const VI (&codes)[kVectors], VF (&pooled)[kVectors]) const {
+    const QParams& qparams = table_.Params(id);
     if constexpr (kSmallBits != 0 && kHasValueTable) {
-      Add(ValueTable<kSmallBits>(qparams, float_rule_), w, codes, pooled);
+      if (table_.values != nullptr) {
+        Add(ValueTable<kSmallBits>(table_.values + id * PackedRows::kValues), w, codes, pooled);
+      } else {
+        Add(ValueTable<kSmallBits>(qparams, float_rule_), w, codes, pooled);
+      }
     } else {
       const VI mask = hn::Set(DI(), (1 << kSmallBits) - 1);
       VI whole[kVectors];
@@ -356,7 +391,7 @@ class Pooler {
 
   const PackedRows& table_;
   const PoolArgs& args_;
-  int64_t num_positions_;
+  int64_t fetch_end_;  // rows of positions below it are fetched ahead
   int64_t prefetch_bytes_;
   Unpack unpack_;
   UnpackNarrow unpack_narrow_;
@@ -376,9 +411,9 @@ void PoolWith(const PackedRows& table, const PoolArgs& args, int64_t begin, int6
 
 // Bags [begin, end). Without offsets every position is a bag of its own.
 void PoolBlock(const PackedRows& table, const PoolArgs& args, int64_t begin, int64_t end, const MutableTableView& out) {
-  if (args.mode == PoolMode::kMean) return PoolWith<MeanOp>(table, args, begin, end, out);
+  if (args.mode == PoolMode::kMean) return PoolWith<ByMultiplier<MeanOp>>(table, args, begin, end, out);
   if (args.mode == PoolMode::kMax) return PoolWith<MaxOp>(table, args, begin, end, out);
-  if (args.weights == nullptr) return PoolWith<SumOp>(table, args, begin, end, out);
+  if (args.weights == nullptr) return PoolWith<ByMultiplier<SumOp>>(table, args, begin, end, out);
   if (args.has_padding) return PoolWith<RoundedWeightedSumOp>(table, args, begin, end, out);
   return PoolWith<WeightedSumOp>(table, args, begin, end, out);
 }
@@ -402,6 +437,17 @@ int64_t BagsPerBlock(int64_t num_positions, int64_t num_bags, int64_t cols) {
 }
 
 }  // namespace
+
+void TabulateValues(const PackedRows& table, float* values) {
+  for (int64_t row = 0; row < table.rows; ++row) {
+    const double scale = table.Params(row).scale;
+    const double zero_point = table.Params(row).zero_point;
+    for (int i = 0; i < PackedRows::kValues; ++i) {
+      const int code = i & ((1 << table.bits) - 1);
+      values[row * PackedRows::kValues + i] = static_cast<float>((code - zero_point) * scale);
+    }
+  }
+}
 
 void PoolPackedRows(const PackedRows& table, const PoolArgs& args, MutableTableView out) {
   if (args.num_bags == 0 || table.cols == 0) return;

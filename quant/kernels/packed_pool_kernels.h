@@ -21,6 +21,9 @@ namespace eqat::quant::kernels {
 // What args.ids point into is `table`; args.rows is not read. out: [args.num_bags, table.cols]. Parallel over bags.
 void PoolPackedRows(const PackedRows& table, const PoolArgs& args, MutableTableView out);
 
+// Fills what may become table.values: [table.rows, PackedRows::kValues]. Single thread.
+void TabulateValues(const PackedRows& table, float* values);
+
 // Row ids[i] of `table` as floats in row i of out: [n, table.cols]. Parallel.
 void DequantizePackedRows(const PackedRows& table, const int64_t* ids, int64_t n, MutableTableView out);
 

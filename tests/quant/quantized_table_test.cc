@@ -88,6 +88,28 @@ TEST(QuantizedTableTest, DequantizesAsFakeQuantize) {
   }
 }
 
+TEST(QuantizedTableTest, SmallTablesOfFewBitsHoldTheirValues) {
+  for (const DtypeTraits& dtype : kDtypes) {
+    SCOPED_TRACE(dtype.name);
+    EQAT_ASSERT_OK_AND_ASSIGN(const QuantizedTable table, BuildTable(4096, 2, dtype.dtype));
+    const float* const values = table.packed_rows().values;
+    ASSERT_EQ(values != nullptr, dtype.bits <= 4);
+    if (values == nullptr) continue;
+    for (int64_t i = 0; i < 4096 * PackedRows::kValues; ++i) {
+      const QParams qparams = QParamsAt(i / PackedRows::kValues);
+      const int64_t code = i % (1 << dtype.bits);
+      ASSERT_EQ(values[i], static_cast<float>((static_cast<double>(code) - qparams.zero_point) * qparams.scale)) << i;
+    }
+  }
+  EQAT_ASSERT_OK_AND_ASSIGN(const QuantizedTable larger, BuildTable(4097, 2, Dtype::kQUInt4x2));
+  EXPECT_EQ(larger.packed_rows().values, nullptr);
+  const auto memory = std::make_shared<std::vector<uint8_t>>(std::vector<uint8_t>{1, 2});
+  EQAT_ASSERT_OK_AND_ASSIGN(const QuantizedTable in_place,
+                            QuantizedTable::FromPacked(2, 1, Dtype::kQUInt4x2, *memory, memory, {1, 2}, {0, 1}));
+  ASSERT_NE(in_place.packed_rows().values, nullptr);
+  EXPECT_EQ(in_place.packed_rows().values[PackedRows::kValues], -2.0f);
+}
+
 TEST(QuantizedTableTest, BuildReturnsTheErrorOfTheLowestRows) {
   const auto result =
       QuantizedTable::Build(100000, 64, Dtype::kQUInt8, [](int64_t begin, int64_t end, int32_t*, QParams*) {

@@ -5,11 +5,13 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "core/parallel_for.h"
 #include "core/rng.h"
+#include "core/zeroed_memory.h"
 #include "gtest/gtest.h"
 #include "quant/kernels/pack_kernels.h"
 #include "tests/support/simd_targets.h"
@@ -84,8 +86,18 @@ struct PackedTable {
     }
   }
 
+  // The same rows with their values tabulated.
+  PackedRows WithValues() {
+    PackedRows with_values = view;
+    values = AllocateZeroed(view.rows * PackedRows::kValues * static_cast<int64_t>(sizeof(float)));
+    TabulateValues(view, static_cast<float*>(values.get()));
+    with_values.values = static_cast<const float*>(values.get());
+    return with_values;
+  }
+
   std::vector<uint8_t> memory;
   std::vector<QParams> qparams;
+  std::shared_ptr<void> values;
   PackedRows view;
 };
 
@@ -178,9 +190,10 @@ TEST(PackedPoolKernels, AgreeWithTheReferenceOnEveryTargetForEveryWidth) {
       for (int64_t cols = 0; cols <= 130; ++cols) {
         SCOPED_TRACE(::testing::Message()
                      << codes.bits << " bits, signed " << codes.is_signed << ", " << cols << " columns");
-        const PackedTable table(/*rows=*/30, cols, codes.bits, codes.is_signed, /*together=*/cols % 2 == 0, cols);
+        PackedTable table(/*rows=*/30, cols, codes.bits, codes.is_signed, /*together=*/cols % 2 == 0, cols);
         ExpectAllReductionsAgree(table.view, batch);
         ExpectDequantizesAsReference(table.view, batch.ids);
+        if (codes.bits <= 4) ExpectAllReductionsAgree(table.WithValues(), batch);
         if (::testing::Test::HasFailure()) return;
       }
     }
@@ -217,9 +230,10 @@ TEST(PackedPoolKernels, AgreeWithTheReferenceForAnyNumberOfThreads) {
 }
 
 TEST(PackedPoolKernels, PoolALongBagOfRepeats) {
-  const PackedTable table(/*rows=*/3, /*cols=*/64, /*bits=*/4, /*is_signed=*/false, /*together=*/true, /*seed=*/3);
+  // Larger than what is taken to be in cache, so that rows are fetched ahead.
+  const PackedTable table(/*rows=*/10'000, /*cols=*/64, /*bits=*/4, /*is_signed=*/false, /*together=*/true, /*seed=*/3);
   std::vector<int64_t> ids(100'000);
-  for (size_t k = 0; k < ids.size(); ++k) ids[k] = static_cast<int64_t>(k % 3);
+  for (size_t k = 0; k < ids.size(); ++k) ids[k] = static_cast<int64_t>(k % 3 * 4999);
   const int64_t offsets[] = {0, static_cast<int64_t>(ids.size())};
   PoolArgs args;
   args.ids = ids.data();
