@@ -15,8 +15,8 @@ constexpr int kDigitBits = 11;
 constexpr size_t kDigits = size_t{1} << kDigitBits;
 // Below this many look-ups clearing the digit counts costs more than comparing.
 constexpr size_t kSmallBatch = 512;
-// Up to this many rows in the range of a batch for each of its look-ups, a bit for each row of the range is cheap.
-constexpr uint64_t kBitsPerLookup = 32;
+// Up to this many rows in the range of a batch for each of its look-ups, a slot for each row of the range is cheap.
+constexpr uint64_t kRowsPerLookup = 4;
 
 // Look-ups as row - smallest row, above the position: sorting the words sorts by row, then by position.
 class PackedLookups {
@@ -98,7 +98,7 @@ void DistinctRows::Find(absl::Span<const int64_t> indices) {
   if (indices.empty()) return;
   const auto [smallest, largest] = std::minmax_element(indices.begin(), indices.end());
   const uint64_t largest_key = static_cast<uint64_t>(*largest) - static_cast<uint64_t>(*smallest);
-  if (largest_key / kBitsPerLookup < indices.size()) {
+  if (largest_key / kRowsPerLookup < indices.size()) {
     MarkRows(indices, *smallest, largest_key);
   } else if (PackedLookups::Fit(indices.size(), largest_key)) {
     PackedLookups lookups(indices, *smallest, largest_key);
@@ -111,23 +111,18 @@ void DistinctRows::Find(absl::Span<const int64_t> indices) {
 
 void DistinctRows::MarkRows(absl::Span<const int64_t> indices, int64_t smallest, uint64_t largest_key) {
   const auto key_of = [smallest](int64_t row) { return static_cast<uint64_t>(row) - static_cast<uint64_t>(smallest); };
-  const ScratchArray<uint64_t> marks(largest_key / 64 + 1);
-  std::fill(marks.begin(), marks.end(), 0);
-  for (const int64_t row : indices) marks[key_of(row) / 64] |= uint64_t{1} << (key_of(row) % 64);
-
-  const ScratchArray<int64_t> slots_before(marks.size());
-  for (size_t word = 0; word < marks.size(); ++word) {
-    slots_before[word] = size();
-    for (uint64_t rest = marks[word]; rest != 0; rest &= rest - 1) {
-      rows_.push_back(static_cast<int64_t>(word * 64 + static_cast<uint64_t>(std::countr_zero(rest)) +
-                                           static_cast<uint64_t>(smallest)));
-    }
+  const ScratchArray<int64_t> slot_of(largest_key + 1);
+  std::fill(slot_of.begin(), slot_of.end(), 0);
+  for (const int64_t row : indices) slot_of[key_of(row)] = 1;
+  // A row that does not occur is overwritten by the next.
+  rows_.resize(std::min<size_t>(indices.size(), slot_of.size()) + 1);
+  int64_t count = 0;
+  for (uint64_t key = 0; key <= largest_key; ++key) {
+    rows_[count] = static_cast<int64_t>(key + static_cast<uint64_t>(smallest));
+    count += std::exchange(slot_of[key], count);
   }
-  for (size_t k = 0; k < indices.size(); ++k) {
-    const uint64_t key = key_of(indices[k]);
-    const uint64_t lower = marks[key / 64] & ((uint64_t{1} << (key % 64)) - 1);
-    slots_[k] = slots_before[key / 64] + static_cast<int64_t>(std::popcount(lower));
-  }
+  rows_.resize(count);
+  for (size_t k = 0; k < indices.size(); ++k) slots_[k] = slot_of[key_of(indices[k])];
 }
 
 template <typename Lookups>
@@ -157,23 +152,23 @@ int64_t DistinctRows::SlotOf(int64_t row) const {
   return found != rows_.end() && *found == row ? found - rows_.begin() : -1;
 }
 
-bool MayRepeatRows(absl::Span<const int64_t> indices) {
+bool RepeatsRows(absl::Span<const int64_t> indices, int64_t rows) {
   constexpr size_t kSamples = 1024;
   constexpr int kSlotBits = 12;
-  constexpr double kRepeatedShare = 0.25;
+  constexpr size_t kRepeats = 4;
   if (indices.size() < kSamples) return false;
+  if (static_cast<uint64_t>(rows) <= indices.size() / kRepeats) return true;
   // Different rows in one slot overwrite each other, which misses a repeat now and then.
   std::array<int64_t, size_t{1} << kSlotBits> last_seen;
   last_seen.fill(-1);
   const size_t step = indices.size() / kSamples;
-  size_t repeated = 0;
+  size_t distinct = 0;
   for (size_t i = 0; i < kSamples; ++i) {
     const int64_t row = indices[i * step];
     const size_t slot = static_cast<uint64_t>(row) * 0x9e3779b97f4a7c15u >> (64 - kSlotBits);
-    repeated += std::exchange(last_seen[slot], row) == row;
+    distinct += std::exchange(last_seen[slot], row) != row;
   }
-  // Among uniform rows the share of repeats grows with the number of look-ups, among skewed ones more slowly.
-  return static_cast<double>(repeated) * static_cast<double>(step) > kRepeatedShare * kSamples;
+  return distinct <= kSamples / kRepeats;
 }
 
 }  // namespace eqat

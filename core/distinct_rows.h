@@ -1,8 +1,8 @@
 // DistinctRows: which rows a batch touches, each once, and where. The step that makes the cost of a QAT forward,
 // backward and update follow the batch and not the table.
 //
-// Cost: O(n) for n look-ups (radix sort, or a bit for each row of the batch's range where that is not much longer than
-// the batch), O(n) memory; independent of the table. Deterministic.
+// Cost: O(n) for n look-ups (radix sort, or a slot for each row of the batch's range where that is not much
+// longer than the batch), O(n) memory; independent of the table. Deterministic.
 #ifndef EQAT_CORE_DISTINCT_ROWS_H_
 #define EQAT_CORE_DISTINCT_ROWS_H_
 
@@ -49,9 +49,9 @@ class DistinctRows {
   std::vector<int64_t> begins_;     // [size + 1] into positions_
 };
 
-// From a sample of the batch: whether rows seem to repeat enough for DistinctRows to be worth its cost, when it saves
-// work on every repeat. Constant cost; deterministic.
-bool MayRepeatRows(absl::Span<const int64_t> indices);
+// Whether the look-ups of a batch in a table of `rows` rows repeat each row about four times or more, as far as the
+// size of the table or a sample tells. Constant cost; deterministic.
+bool RepeatsRows(absl::Span<const int64_t> indices, int64_t rows);
 
 }  // namespace eqat
 

@@ -6,7 +6,6 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <type_traits>
 
 #include "core/distinct_rows.h"
 #include "core/parallel_for.h"
@@ -35,8 +34,6 @@ using eqat::HWY_NAMESPACE::WeightedSumOp;
 constexpr int64_t kGroup = 8;
 // Rows whose parameters are found before any of them is quantized: they must still be in the first-level cache then.
 constexpr int64_t kChunk = 16;
-// The same where rows repeat, and few of them need parameters.
-constexpr int64_t kMemoChunk = 64;
 // How far ahead rows are fetched (one for each that is quantized, as a burst would stall), and how much of each.
 constexpr int64_t kPrefetchRows = 32;
 constexpr int64_t kPrefetchFloats = 256;
@@ -151,23 +148,6 @@ struct LaneBounds {
   }
 };
 
-// Calls use(d, number of vectors, first column) until all columns are covered.
-template <class Use>
-HWY_INLINE void ForEachColumns(int64_t cols, const Use& use) {
-  const DF full;
-  const hn::CappedTag<float, 4> quarter;
-  const hn::CappedTag<float, 1> single;
-  constexpr std::integral_constant<int, 4> kFour;
-  constexpr std::integral_constant<int, 1> kOne;
-  const int64_t lanes = static_cast<int64_t>(hn::Lanes(full));
-  const int64_t quarter_lanes = static_cast<int64_t>(hn::Lanes(quarter));
-  int64_t col = 0;
-  for (; col + 4 * lanes <= cols; col += 4 * lanes) use(full, kFour, col);
-  for (; col + lanes <= cols; col += lanes) use(full, kOne, col);
-  for (; col + quarter_lanes <= cols; col += quarter_lanes) use(quarter, kOne, col);
-  for (; col < cols; ++col) use(single, kOne, col);
-}
-
 class Kernel {
  public:
   Kernel(const FreshRule& rule, TableView table)
@@ -221,8 +201,17 @@ class Kernel {
                               int64_t begin, int64_t end, bool init, float* HWY_RESTRICT out) const {
     const Segment segment = {args, params, last_position, chunk, begin, end, init};
     bool ok = true;
-    ForEachColumns(table_.cols, [&](auto d, auto vectors, int64_t col)
-                                    HWY_ATTR { ok &= PoolColumns<Op, vectors()>(d, segment, col, out); });
+    const DF full;
+    const hn::CappedTag<float, 4> quarter;
+    const hn::CappedTag<float, 1> single;
+    const int64_t lanes = static_cast<int64_t>(hn::Lanes(full));
+    const int64_t quarter_lanes = static_cast<int64_t>(hn::Lanes(quarter));
+    int64_t col = 0;
+    for (; col + 4 * lanes <= table_.cols; col += 4 * lanes) ok &= PoolColumns<Op, 4>(full, segment, col, out);
+    for (; col + lanes <= table_.cols; col += lanes) ok &= PoolColumns<Op, 1>(full, segment, col, out);
+    for (; col + quarter_lanes <= table_.cols; col += quarter_lanes)
+      ok &= PoolColumns<Op, 1>(quarter, segment, col, out);
+    for (; col < table_.cols; ++col) ok &= PoolColumns<Op, 1>(single, segment, col, out);
     return ok;
   }
 
@@ -249,12 +238,7 @@ class Kernel {
     VGroup maxs[kGroup];
     VF zeros = hn::Zero(DF());
     for (int64_t i = 0; i < kGroup; ++i) {
-      if (i >= count) {
-        mins[i] = mins[count - 1];
-        maxs[i] = maxs[count - 1];
-        continue;
-      }
-      const LaneBounds<kSearch> bounds(table_.Row(ids[i]), table_.cols, zeros);
+      const LaneBounds<kSearch> bounds(table_.Row(ids[std::min(i, count - 1)]), table_.cols, zeros);
       mins[i] = Fold(DF(), bounds.min, MinOf());
       maxs[i] = Fold(DF(), bounds.max, MaxOf());
     }
@@ -338,54 +322,6 @@ class Kernel {
   TableView table_;
 };
 
-// Quantized rows by row number, for batches that repeat rows: direct-mapped, and small enough for the second-level
-// cache. The rows of one chunk stay until it has been pooled; a row whose place is taken by another of the same chunk
-// gets one of the chunk's own.
-class Memo {
- public:
-  static constexpr int64_t kBytes = int64_t{1} << 18;
-  static int64_t Entries(int64_t cols) {
-    const int64_t rows = std::max<int64_t>(1, kBytes / static_cast<int64_t>(sizeof(float)) / cols);
-    return static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(rows)));
-  }
-
-  explicit Memo(int64_t cols)
-      : mask_(Entries(cols) - 1), tags_(mask_ + 1), chunks_(mask_ + 1), rows_((mask_ + 1 + kMemoChunk) * cols) {
-    std::fill(tags_.begin(), tags_.end(), -1);
-    std::fill(chunks_.begin(), chunks_.end(), -1);
-  }
-
-  bool Holds(int64_t id) const { return tags_[id & mask_] == id; }
-
-  // Places of the rows ids[0..count) in places[0..count), and of those that are to be filled: misses[i] is an index
-  // into ids. Returns how many.
-  HWY_INLINE int64_t Find(const int64_t* ids, int64_t count, int64_t chunk, int64_t* HWY_RESTRICT places,
-                          int64_t* HWY_RESTRICT misses) {
-    int64_t num_misses = 0;
-    for (int64_t i = 0; i < count; ++i) {
-      const int64_t entry = ids[i] & mask_;
-      const bool hit = tags_[entry] == ids[i];
-      const bool is_free = chunks_[entry] != chunk;
-      places[i] = hit || is_free ? entry : mask_ + 1 + i;
-      if (is_free) {
-        tags_[entry] = ids[i];
-        chunks_[entry] = chunk;
-      }
-      misses[num_misses] = i;
-      num_misses += !hit;
-    }
-    return num_misses;
-  }
-
-  MutableTableView rows(int64_t cols) const { return MutableTableView(rows_.data(), mask_ + 1 + kMemoChunk, cols); }
-
- private:
-  int64_t mask_;
-  ScratchArray<int64_t> tags_;
-  ScratchArray<int64_t> chunks_;  // the last that used an entry
-  ScratchArray<float> rows_;
-};
-
 template <class Op>
 void FinishBag(const PoolArgs& args, int64_t bag, float* HWY_RESTRICT out) {
   const int64_t begin = args.offsets[bag];
@@ -417,8 +353,8 @@ HWY_INLINE bool PoolBags(const PoolArgs& args, const FreshRule& rule, int64_t be
   const int64_t num_positions = args.offsets[args.num_bags];
   int64_t bag = begin_bag;
   ChunkParams params;
-  for (int64_t chunk = first; chunk < last; chunk += kMemoChunk) {
-    const int64_t chunk_end = std::min(chunk + kMemoChunk, last);
+  for (int64_t chunk = first; chunk < last; chunk += kChunk) {
+    const int64_t chunk_end = std::min(chunk + kChunk, last);
     if (chunk == first) kernel.Prefetch(args.ids + chunk, std::min(chunk + kPrefetchRows, num_positions) - chunk);
     if (!kernel.FindParams<kSearch>(args.ids + chunk, chunk_end - chunk, params)) return false;
     for (int64_t k = chunk; k < chunk_end;) {
@@ -431,87 +367,6 @@ HWY_INLINE bool PoolBags(const PoolArgs& args, const FreshRule& rule, int64_t be
   }
   for (; bag < end_bag; ++bag) FinishBag<Op>(args, bag, out.Row(bag));
   return true;
-}
-
-// Columns [col, col + kVectors vectors) of rows places[0..count) reduced into `out`.
-template <class Op, int kVectors, class D>
-HWY_INLINE void PoolPlaces(D d, TableView rows, const int64_t* places, const int64_t* ids, const float* weights,
-                           int64_t count, int64_t padding_id, bool init, int64_t col, float* HWY_RESTRICT out) {
-  const size_t lanes = hn::Lanes(d);
-  hn::Vec<D> pooled[kVectors];
-  for (int v = 0; v < kVectors; ++v) pooled[v] = init ? Op::Init(d) : hn::LoadU(d, out + col + v * lanes);
-  for (int64_t i = 0; i < count; ++i) {
-    if (ids[i] == padding_id) continue;
-    const float* HWY_RESTRICT row = rows.Row(places[i]) + col;
-    const auto w = hn::Set(d, Op::kWeighted ? weights[i] : 1.0f);
-    for (int v = 0; v < kVectors; ++v) pooled[v] = Op::Next(d, pooled[v], hn::LoadU(d, row + v * lanes), w);
-  }
-  for (int v = 0; v < kVectors; ++v) hn::StoreU(pooled[v], d, out + col + v * lanes);
-}
-
-// PoolBags with a memo.
-template <class Op>
-HWY_INLINE bool PoolBagsThroughMemo(const PoolArgs& args, const FreshRule& rule, int64_t begin_bag, int64_t end_bag,
-                                    const MutableTableView& out) {
-  const Kernel kernel(rule, args.rows);
-  const int64_t cols = args.rows.cols;
-  const int64_t first = args.offsets[begin_bag];
-  const int64_t last = args.offsets[end_bag];
-  Memo memo(cols);
-  const MutableTableView rows = memo.rows(cols);
-  int64_t places[kMemoChunk];
-  int64_t misses[kMemoChunk];
-  int64_t missed_ids[kMemoChunk];
-  PoolArgs missed;
-  missed.ids = missed_ids;
-  ChunkParams params;
-  int64_t bag = begin_bag;
-  // Rows of the next chunk are fetched while rows of this one are quantized, as a burst would stall.
-  int64_t prefetched = first;
-  const auto prefetch_up_to = [&](int64_t end) HWY_ATTR {
-    for (; prefetched < std::min(end, last); ++prefetched) {
-      if (!memo.Holds(args.ids[prefetched])) kernel.Prefetch(args.ids[prefetched]);
-    }
-  };
-  prefetch_up_to(first + kMemoChunk);
-  for (int64_t chunk = first; chunk < last; chunk += kMemoChunk) {
-    const int64_t chunk_end = std::min(chunk + kMemoChunk, last);
-    const int64_t num_misses = memo.Find(args.ids + chunk, chunk_end - chunk, chunk, places, misses);
-    for (int64_t i = 0; i < num_misses; ++i) missed_ids[i] = args.ids[chunk + misses[i]];
-    for (int64_t begin = 0; begin < num_misses; begin += kChunk) {
-      const int64_t end = std::min(begin + kChunk, num_misses);
-      if (!kernel.FindParams<NanSearch::kRows>(missed_ids + begin, end - begin, params)) return false;
-      for (int64_t i = begin; i < end; ++i) {
-        float* const row = rows.Row(places[misses[i]]);
-        kernel.PoolSegment<MaxOp>(missed, params, /*last_position=*/i, begin, i, i + 1, /*init=*/true, row);
-        prefetch_up_to(chunk_end + (i + 1) * kMemoChunk / num_misses);
-      }
-    }
-    prefetch_up_to(chunk_end + kMemoChunk);
-    for (int64_t k = chunk; k < chunk_end;) {
-      while (args.offsets[bag + 1] <= k) FinishBag<Op>(args, bag, out.Row(bag)), ++bag;
-      const int64_t end = std::min(args.offsets[bag + 1], chunk_end);
-      const bool init = k == args.offsets[bag];
-      const float* const weights = args.weights == nullptr ? nullptr : args.weights + k;
-      const auto pool = [&](auto d, auto vectors, int64_t col) HWY_ATTR {
-        PoolPlaces<Op, vectors()>(d, rows, places + (k - chunk), args.ids + k, weights, end - k, args.padding_id, init,
-                                  col, out.Row(bag));
-      };
-      ForEachColumns(cols, pool);
-      k = end;
-    }
-  }
-  for (; bag < end_bag; ++bag) FinishBag<Op>(args, bag, out.Row(bag));
-  return true;
-}
-
-bool PoolBlockThroughMemo(const PoolArgs& args, const FreshRule& rule, int64_t begin_bag, int64_t end_bag,
-                          const MutableTableView& out) {
-  if (args.mode == PoolMode::kMax) return PoolBagsThroughMemo<MaxOp>(args, rule, begin_bag, end_bag, out);
-  if (args.mode == PoolMode::kMean) return PoolBagsThroughMemo<MeanOp>(args, rule, begin_bag, end_bag, out);
-  if (args.weights == nullptr) return PoolBagsThroughMemo<SumOp>(args, rule, begin_bag, end_bag, out);
-  if (args.has_padding) return PoolBagsThroughMemo<RoundedWeightedSumOp>(args, rule, begin_bag, end_bag, out);
-  return PoolBagsThroughMemo<WeightedSumOp>(args, rule, begin_bag, end_bag, out);
 }
 
 template <NanSearch kSearch>
@@ -568,7 +423,6 @@ namespace eqat::quant::kernels {
 namespace {
 
 HWY_EXPORT(PoolBlock);
-HWY_EXPORT(PoolBlockThroughMemo);
 HWY_EXPORT(QuantizeBlock);
 HWY_EXPORT(BoundsBlock);
 
@@ -585,6 +439,20 @@ bool AllBlocks(int64_t n, int64_t per_block, Block block) {
   return all.load();
 }
 
+// Quantizes each distinct row once.
+bool PoolDistinct(const PoolArgs& args, absl::Span<const int64_t> ids, const FreshRule& rule, MutableTableView out) {
+  const DistinctRows distinct(ids);
+  const ScratchArray<float> values(distinct.size() * args.rows.cols);
+  const MutableTableView rows(values.data(), distinct.size(), args.rows.cols);
+  if (!FakeQuantizeRows(args.rows, distinct.rows().data(), distinct.size(), rule, rows)) return false;
+  PoolArgs pooled = args;
+  pooled.rows = rows;
+  pooled.ids = distinct.slots().data();
+  pooled.padding_id = args.padding_id < 0 ? -1 : distinct.SlotOf(args.padding_id);
+  PoolRows(pooled, out);
+  return true;
+}
+
 }  // namespace
 
 bool SupportsFakeQuantizePool(int32_t quant_min, int32_t quant_max, float eps) {
@@ -595,13 +463,8 @@ bool SupportsFakeQuantizePool(int32_t quant_min, int32_t quant_max, float eps) {
 bool FakeQuantizePool(const PoolArgs& args, const FreshRule& rule, MutableTableView out) {
   if (args.num_bags == 0 || args.rows.cols == 0) return true;
   const int64_t num_positions = args.offsets[args.num_bags];
-  if (MayRepeatRows(absl::MakeConstSpan(args.ids, num_positions))) {
-    // A memo for each block: as few as there are threads.
-    const int64_t bags_per_block = args.num_bags / NumThreads() + 1;
-    return AllBlocks(args.num_bags, bags_per_block, [&](int64_t begin, int64_t end) {
-      return HWY_DYNAMIC_DISPATCH(PoolBlockThroughMemo)(args, rule, begin, end, out);
-    });
-  }
+  const auto ids = absl::MakeConstSpan(args.ids, num_positions);
+  if (RepeatsRows(ids, args.rows.rows)) return PoolDistinct(args, ids, rule, out);
   const int64_t rows_per_bag = num_positions / args.num_bags + 1;
   const int64_t bags_per_block = std::max<int64_t>(1, RowsPerBlock(args.rows.cols) / rows_per_bag);
   return AllBlocks(args.num_bags, bags_per_block, [&](int64_t begin, int64_t end) {

@@ -69,19 +69,20 @@ TEST(DistinctRows, AgreesWithAMapAtEverySizeAndRange) {
   }
 }
 
-TEST(MayRepeatRows, TellsSkewedAndSmallTablesFromLargeOnes) {
-  const auto batch = [](int64_t n, int64_t rows) {
+TEST(RepeatsRows, TellsTheManyLookupsOfFewRows) {
+  const auto repeats = [](int64_t n, int64_t used_rows, int64_t rows) {
     const Rng rng(n, rows);
     std::vector<int64_t> indices(n);
-    for (int64_t k = 0; k < n; ++k) indices[k] = static_cast<int64_t>(rng.Below(k, rows));
-    return indices;
+    for (int64_t k = 0; k < n; ++k) indices[k] = static_cast<int64_t>(rng.Below(k, used_rows));
+    return RepeatsRows(indices, rows);
   };
-  EXPECT_TRUE(MayRepeatRows(batch(10'240, 1024)));
-  EXPECT_TRUE(MayRepeatRows(batch(200'000, 100'000)));
-  EXPECT_TRUE(MayRepeatRows(std::vector<int64_t>(1024, 5)));
-  EXPECT_FALSE(MayRepeatRows(batch(10'240, 1'000'000)));
-  EXPECT_FALSE(MayRepeatRows(std::vector<int64_t>(100, 5)));
-  EXPECT_FALSE(MayRepeatRows({}));
+  EXPECT_TRUE(repeats(10'240, 1024, 1024));
+  EXPECT_TRUE(repeats(10'240, 100, 1'000'000));
+  EXPECT_TRUE(repeats(1024, 1, 1'000'000));
+  EXPECT_FALSE(repeats(10'240, 1'000'000, 1'000'000));
+  EXPECT_FALSE(repeats(10'240, 5000, 5000));
+  EXPECT_FALSE(repeats(100, 5, 5));
+  EXPECT_FALSE(RepeatsRows({}, 0));
 }
 
 }  // namespace
