@@ -101,8 +101,10 @@ class Threads {
 // One side of a bound on its way through the batches.
 class Runner {
  public:
-  Runner(const Side& side, Threads& threads)
+  // `clock`: of clock_gettime.
+  Runner(const Side& side, clockid_t clock, Threads& threads)
       : threads_(threads),
+        clock_(clock),
         num_threads_(side.shape.threads),
         workload_(eqat::bench::Shared<Workload>(
             absl::StrCat(side.op, "/", side.variant, "/", eqat::bench::DataText(side.shape)),
@@ -126,11 +128,12 @@ class Runner {
  private:
   double Now() const {  // nanoseconds
     timespec time;
-    clock_gettime(num_threads_ == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &time);
+    clock_gettime(clock_, &time);
     return static_cast<double>(time.tv_sec) * 1e9 + static_cast<double>(time.tv_nsec);
   }
 
   Threads& threads_;
+  clockid_t clock_;
   int num_threads_;
   std::shared_ptr<Workload> workload_;
   int64_t iteration_ = 0;
@@ -180,8 +183,10 @@ int main(int argc, char** argv) {
   std::unique_ptr<Runner> over, under;  // those of the last bound live until the next ones have taken what they share
   for (const Bound& bound : eqat::bench::Bounds(options.shrink)) {
     if (!options.only.empty() && options.only.count(bound.number) == 0) continue;
-    auto next_over = std::make_unique<Runner>(bound.over, threads);
-    auto next_under = std::make_unique<Runner>(bound.under, threads);
+    const bool one_thread = bound.over.shape.threads == 1 && bound.under.shape.threads == 1;
+    const clockid_t clock = one_thread ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC;
+    auto next_over = std::make_unique<Runner>(bound.over, clock, threads);
+    auto next_under = std::make_unique<Runner>(bound.under, clock, threads);
     over = std::move(next_over);
     under = std::move(next_under);
     const Measurement measurement = Measure(*over, *under, options);
