@@ -22,7 +22,6 @@ LINES = {  # name: color, marker, line style
 
 def draw(results, out):
     import matplotlib
-    matplotlib.use("svg")
     matplotlib.rcParams["svg.hashsalt"] = "eqat"  # the same bytes for the same times
     from matplotlib import pyplot
 
@@ -32,14 +31,14 @@ def draw(results, out):
         times = [line["ms"][name] for line in results["steps"]]
         axes.plot(rows, times, style, color=color, marker=marker, label=name, linewidth=1.8, markersize=5)
     axes.set(xscale="log", yscale="log", xlabel="rows of the table", ylabel="one training step, ms",
-             title="Forward, backward, SGD update: 512 bags × 20 look-ups, dim 64, one thread")
+             title="Forward, backward, SGD update: 512 bags of 20 look-ups, dim 64, one thread")
     axes.title.set_fontsize(10)
     axes.grid(True, which="major", color="#dddddd", linewidth=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="upper left")
     figure.text(0.995, 0.005, results["torch"].split(" of ")[0], ha="right", va="bottom", fontsize=7, color="#777777")
-    figure.savefig(out, metadata={"Date": None})
+    figure.savefig(out, metadata={"Date": None} if out.endswith(".svg") else None)
 
 
 def main():
