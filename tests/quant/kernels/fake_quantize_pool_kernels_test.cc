@@ -45,8 +45,8 @@ class Rows {
       float* const x = Row(row);
       const double zero_point =
           row < 20 ? length * rng.Uniform(draw++) : std::ldexp(rng.Uniform(draw++) - 0.5, row - 17);
-      const double scale =
-          std::ldexp(1.0 + rng.Uniform(draw++), static_cast<int>(rng.Below(draw++, 22)) - (row < 20 ? 11 : 22));
+      const int exponent = static_cast<int>(rng.Below(draw++, 22)) - (row < 20 ? 11 : 22);
+      const double scale = std::ldexp(1.0 + rng.Uniform(draw++), exponent);
       for (int64_t col = 0; col < cols; ++col) {
         double code = length * rng.Uniform(draw++);
         if (rng.Below(draw++, 3) == 0) code = std::floor(code) + 0.5;
@@ -194,8 +194,8 @@ TEST(FakeQuantizePoolKernelsTest, FloatArithmeticIsExactForManyZeroPoints) {
       for (int64_t row = 0; row < kRows; ++row) {
         const double scale = 1.0 + rng.Uniform(draw++);
         const double border = (rule.quant_max + 1) / static_cast<double>(1 << rng.Below(draw++, 3));
-        const double zero_point =
-            border * (1.0 + (rng.Uniform(draw++) - 0.5) * std::ldexp(1.0, -static_cast<int>(rng.Below(draw++, 24))));
+        const double distance = std::ldexp(1.0, -static_cast<int>(rng.Below(draw++, 24)));
+        const double zero_point = border * (1.0 + (rng.Uniform(draw++) - 0.5) * distance);
         for (int64_t col = 0; col < kCols; ++col) {
           values[row * kCols + col] =
               static_cast<float>((static_cast<double>(col % (rule.quant_max + 1)) - zero_point) * scale);
