@@ -14,7 +14,7 @@
 // product is exact too (25 + 24 bits), so both are the same bits.
 //
 // Follows torch.ao.quantization's MovingAveragePerChannelMinMaxObserver with averaging_constant 1, the operator
-// fake_quantize_per_channel_affine and embedding_bag, in one. Same bits on every target.
+// fake_quantize_per_channel_affine and a pooled look-up, in one. Same bits on every target.
 #ifndef EQAT_QUANT_KERNELS_FAKE_QUANTIZE_POOL_KERNELS_H_
 #define EQAT_QUANT_KERNELS_FAKE_QUANTIZE_POOL_KERNELS_H_
 
