@@ -111,8 +111,8 @@ class FakeQuantize {
   // The parameters of all rows, or columns, while the observer is off and they are known; empty otherwise.
   absl::Span<const QParams> FrozenQParams() const;
 
-  // Announce a write to rows of the table of ForwardRows, before it happens. `rows` distinct. Cheap when the row was
-  // part of the last ForwardRows.
+  // Announce a write to rows of the table of ForwardRows, before it happens. `rows` distinct. One pass over
+  // those of them that are not yet accounted for since the last forward.
   void WillModifyRows(TableView table, absl::Span<const int64_t> rows);
   void WillModifyAllRows(TableView table);
 
