@@ -282,6 +282,7 @@ class Pooler {
                    : args.offsets == nullptr ? args.num_bags
                                              : args.offsets[args.num_bags]),
         prefetch_bytes_(std::min(PackedRowBytes(table.cols, table.bits), kPrefetchBytes)),
+        last_byte_(LastByte(table)),
         unpack_(table),
         unpack_narrow_(table),
         float_rule_(table) {}
@@ -307,6 +308,17 @@ class Pooler {
 
   static bool IsCached(const PackedRows& table) { return table.rows * table.code_stride <= kCachedBytes; }
 
+  // The last byte of a row that is read as codes, where fetching its parameters does not fetch it too, else 0. The last
+  // block of narrow columns may reach beyond the row.
+  static int64_t LastByte(const PackedRows& table) {
+    const int64_t narrow_cols = table.cols % kColumns<Unpack>;
+    if (narrow_cols != 0) {
+      const int64_t cols_before = table.cols - 1 - (narrow_cols - 1) % kColumns<UnpackNarrow>;
+      return cols_before * table.bits / 8 + kBlockBytes - 1;
+    }
+    return table.param_stride != table.code_stride ? PackedRowBytes(table.cols, table.bits) - 1 : 0;
+  }
+
   HWY_INLINE Bag BagAt(int64_t b) const {
     if (args_.offsets == nullptr) return {b, b + 1, 1};
     const int64_t begin = args_.offsets[b];
@@ -320,9 +332,8 @@ class Pooler {
     for (int64_t byte = 0; byte < prefetch_bytes_; byte += kCacheLineBytes) {
       __builtin_prefetch(codes + byte, 0, kPrefetchLocality);
     }
-    // The last line of codes that do not start on one, and the parameters wherever they lie.
-    __builtin_prefetch(codes + prefetch_bytes_ - 1, 0, kPrefetchLocality);
     __builtin_prefetch(&table_.Params(id).zero_point, 0, kPrefetchLocality);
+    if (last_byte_ != 0) __builtin_prefetch(codes + last_byte_, 0, kPrefetchLocality);
   }
 
   // Columns [col, col + kColumns<AnyUnpack>) of one bag, as far as there are any.
@@ -393,6 +404,7 @@ class Pooler {
   const PoolArgs& args_;
   int64_t fetch_end_;  // rows of positions below it are fetched ahead
   int64_t prefetch_bytes_;
+  int64_t last_byte_;
   Unpack unpack_;
   UnpackNarrow unpack_narrow_;
   FloatRule float_rule_;

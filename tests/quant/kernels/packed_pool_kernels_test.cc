@@ -214,6 +214,40 @@ TEST(PackedPoolKernels, FloatArithmeticIsExactWhereItIsUsed) {
   });
 }
 
+TEST(PackedPoolKernels, UseDoubleWhereFloatWouldRoundTwice) {
+  const struct {
+    int bits;
+    uint8_t code;
+    QParams qparams;
+    float value;
+  } kCases[] = {
+      // Zero points below a quarter of the codes, whose tail has more than one bit.
+      {8, 25, {0x1.9b3dbap-7f, 0x1.8f25d4p+4f}, 0x1.5e793ep-11f},
+      {8, 34, {0x1.be5f74p-7f, 0x1.0fff76p+5f}, 0x1.e13eeap-19f},
+      {4, 2, {0x1.94bba6p-7f, 0x1.de04b6p+0f}, 0x1.adcbcap-10f},
+      {4, 1, {0x1.61e7b4p-7f, 0x1.02506cp+0f}, -0x1.997e8ep-14f},
+  };
+  ForEachSimdTarget([&] {
+    for (const auto& c : kCases) {
+      SCOPED_TRACE(c.value);
+      constexpr int64_t kCols = 64;
+      const std::vector<int32_t> codes(kCols, c.code);
+      std::vector<uint8_t> packed(PackedRowBytes(kCols, c.bits));
+      PackRow(codes.data(), kCols, c.bits, packed.data());
+      PackedRows table;
+      table.codes = packed.data();
+      table.params = reinterpret_cast<const uint8_t*>(&c.qparams);
+      table.rows = 1;
+      table.cols = kCols;
+      table.bits = c.bits;
+      const int64_t id = 0;
+      std::vector<float> out(kCols);
+      DequantizePackedRows(table, &id, 1, MutableTableView(out.data(), 1, kCols));
+      EXPECT_EQ(out, std::vector<float>(kCols, c.value));
+    }
+  });
+}
+
 TEST(PackedPoolKernels, AgreeWithTheReferenceForAnyNumberOfThreads) {
   const Batch batch(/*rows=*/500, /*num_bags=*/1500, /*seed=*/5);
   for (const Codes& codes : kCodes) {
