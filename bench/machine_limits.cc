@@ -20,11 +20,11 @@ namespace {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-constexpr int64_t kPrefetchRows = 16;
+constexpr int64_t kPrefetchRows = 24;
 constexpr int64_t kFloatsPerCacheLine = 16;
 
 HWY_INLINE void PrefetchRow(const float* row, int64_t cols) {
-  for (int64_t col = 0; col < cols; col += kFloatsPerCacheLine) __builtin_prefetch(row + col);
+  for (int64_t col = 0; col < cols; col += kFloatsPerCacheLine) __builtin_prefetch(row + col, 0, 2);
 }
 
 // Columns [col, col + 4 vectors) of one bag; the first columns fetch the rows that come later.

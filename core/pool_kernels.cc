@@ -18,9 +18,12 @@ namespace eqat {
 namespace HWY_NAMESPACE {
 namespace {
 
-// How far ahead rows are fetched, and how much of each.
-constexpr int64_t kPrefetchRows = 12;
+// How far ahead rows are fetched, and how much of each: into the second-level cache, whose queue of misses is several
+// times as long as the first's.
+constexpr int64_t kPrefetchRows = 24;
 constexpr int64_t kPrefetchFloats = 256;
+// Tables that such a cache holds need none of that.
+constexpr int64_t kCachedFloats = 1 << 16;
 constexpr int64_t kFloatsPerCacheLine = 16;
 
 struct Bag {
@@ -95,12 +98,13 @@ HWY_INLINE Bag CountedBag(const PoolArgs& args, int64_t begin, int64_t end) {
 
 // Asks for the rows of positions [begin + kPrefetchRows, end + kPrefetchRows), in later bags too.
 HWY_INLINE void PrefetchRows(const PoolArgs& args, int64_t begin, int64_t end) {
+  if (args.rows.rows * args.rows.stride <= kCachedFloats) return;
   const int64_t num_positions = args.offsets[args.num_bags];
   const int64_t floats = std::min(args.rows.cols, kPrefetchFloats);
   const int64_t last = std::min(end + kPrefetchRows, num_positions);
   for (int64_t k = begin + kPrefetchRows; k < last; ++k) {
     const float* row = args.rows.Row(args.ids[k]);
-    for (int64_t col = 0; col < floats; col += kFloatsPerCacheLine) __builtin_prefetch(row + col);
+    for (int64_t col = 0; col < floats; col += kFloatsPerCacheLine) __builtin_prefetch(row + col, 0, 2);
   }
 }
 

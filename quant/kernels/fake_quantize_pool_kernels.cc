@@ -34,7 +34,8 @@ using eqat::HWY_NAMESPACE::WeightedSumOp;
 constexpr int64_t kGroup = 8;
 // Rows whose parameters are found before any of them is quantized: they must still be in the first-level cache then.
 constexpr int64_t kChunk = 16;
-// How far ahead rows are fetched (one for each that is quantized, as a burst would stall), and how much of each.
+// How far ahead rows are fetched (one for each that is quantized, as a burst would stall), and how much of each: into
+// the second-level cache, whose queue of misses is several times as long as the first's.
 constexpr int64_t kPrefetchRows = 32;
 constexpr int64_t kPrefetchFloats = 256;
 constexpr int64_t kFloatsPerCacheLine = 16;
@@ -187,7 +188,7 @@ class Kernel {
 
   HWY_INLINE void Prefetch(int64_t id) const {
     const float* const row = table_.Row(id);
-    for (int64_t col = 0; col < prefetch_floats_; col += kFloatsPerCacheLine) __builtin_prefetch(row + col);
+    for (int64_t col = 0; col < prefetch_floats_; col += kFloatsPerCacheLine) __builtin_prefetch(row + col, 0, 2);
   }
 
   HWY_INLINE void Prefetch(const int64_t* ids, int64_t count) const {
