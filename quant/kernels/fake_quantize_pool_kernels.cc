@@ -149,6 +149,25 @@ struct LaneBounds {
   }
 };
 
+struct AffineRow {
+  float scale, inverse, zero_point;
+};
+
+// For the few rows whose zero point is not in the usual binades. x, y: [n], n = 1 or whole
+// vectors of 4; NaN stays NaN.
+HWY_NOINLINE void FakeQuantizeInDouble(const float* HWY_RESTRICT x, int64_t n, const AffineRow& row,
+                                       float* HWY_RESTRICT y) {
+  const auto quantize = [&](auto d, int64_t i) HWY_ATTR {
+    const auto q = hn::Round(FusedMulAdd(d, hn::LoadU(d, x + i), hn::Set(d, row.inverse), hn::Set(d, row.zero_point)));
+    const Dequantizer dequantize(row.scale, row.zero_point);
+    const auto value = dequantize(d, hn::ConvertTo(hn::RebindToSigned<decltype(d)>(), q));
+    hn::StoreU(hn::IfThenElse(hn::Eq(q, q), value, q), d, y + i);
+  };
+  if (n == 1) return quantize(hn::CappedTag<float, 1>(), 0);
+  const hn::CappedTag<float, 4> vector;
+  for (int64_t i = 0; i < n; i += static_cast<int64_t>(hn::Lanes(vector))) quantize(vector, i);
+}
+
 class Kernel {
  public:
   Kernel(const FreshRule& rule, TableView table)
@@ -284,11 +303,11 @@ class Kernel {
       const int64_t slot = k - segment.chunk;
       const float zero_point = segment.params.zero_point[slot];
       const V w = hn::Set(d, Op::kWeighted ? segment.args.weights[k] : 1.0f);
-      const V inverse = hn::Set(d, segment.params.inverse[slot]);
-      const V z = hn::Set(d, zero_point);
 #if HWY_NATIVE_FMA
       const float zero_point_head = segment.params.zero_point_head[slot];
       if (HWY_LIKELY(zero_point_head != 0.0f)) {
+        const V inverse = hn::Set(d, segment.params.inverse[slot]);
+        const V z = hn::Set(d, zero_point);
         const V scale = hn::Set(d, segment.params.scale[slot]);
         const V head = hn::Set(d, zero_point_head);
         const V tail = hn::Set(d, segment.params.minus_tail_scaled[slot]);
@@ -299,12 +318,10 @@ class Kernel {
         continue;
       }
 #endif
-      const Dequantizer dequantize(segment.params.scale[slot], zero_point);
-      for (int v = 0; v < kVectors; ++v) {
-        const V q = hn::Round(FusedMulAdd(d, hn::LoadU(d, row + v * lanes), inverse, z));
-        const V y = dequantize(d, hn::ConvertTo(hn::RebindToSigned<D>(), q));
-        pooled[v] = Op::Next(d, pooled[v], hn::IfThenElse(hn::Eq(q, q), y, q), w);
-      }
+      HWY_ALIGN float values[kVectors * hn::MaxLanes(D())];
+      const AffineRow affine = {segment.params.scale[slot], segment.params.inverse[slot], zero_point};
+      FakeQuantizeInDouble(row, static_cast<int64_t>(kVectors * lanes), affine, values);
+      for (int v = 0; v < kVectors; ++v) pooled[v] = Op::Next(d, pooled[v], hn::Load(d, values + v * lanes), w);
     }
     auto ordered = hn::Eq(pooled[0], pooled[0]);
     for (int v = 0; v < kVectors; ++v) {
@@ -323,7 +340,6 @@ class Kernel {
   TableView table_;
 };
 
-template <class Op>
 void FinishBag(const PoolArgs& args, int64_t bag, float* HWY_RESTRICT out) {
   const int64_t begin = args.offsets[bag];
   const int64_t end = args.offsets[bag + 1];
@@ -337,17 +353,17 @@ void FinishBag(const PoolArgs& args, int64_t bag, float* HWY_RESTRICT out) {
     const int64_t lanes = static_cast<int64_t>(hn::Lanes(df));
     int64_t col = 0;
     for (; col + lanes <= args.rows.cols; col += lanes) {
-      hn::StoreU(Op::Finish(df, hn::LoadU(df, out + col), count), df, out + col);
+      hn::StoreU(MeanOp::Finish(df, hn::LoadU(df, out + col), count), df, out + col);
     }
     for (; col < args.rows.cols; ++col) {
-      hn::StoreU(Op::Finish(single, hn::LoadU(single, out + col), count), single, out + col);
+      hn::StoreU(MeanOp::Finish(single, hn::LoadU(single, out + col), count), single, out + col);
     }
   }
 }
 
 template <class Op, NanSearch kSearch>
-HWY_INLINE bool PoolBags(const PoolArgs& args, const FreshRule& rule, int64_t begin_bag, int64_t end_bag,
-                         const MutableTableView& out) {
+HWY_NOINLINE bool PoolBags(const PoolArgs& args, const FreshRule& rule, int64_t begin_bag, int64_t end_bag,
+                           const MutableTableView& out) {
   const Kernel kernel(rule, args.rows);
   const int64_t first = args.offsets[begin_bag];
   const int64_t last = args.offsets[end_bag];
@@ -359,32 +375,28 @@ HWY_INLINE bool PoolBags(const PoolArgs& args, const FreshRule& rule, int64_t be
     if (chunk == first) kernel.Prefetch(args.ids + chunk, std::min(chunk + kPrefetchRows, num_positions) - chunk);
     if (!kernel.FindParams<kSearch>(args.ids + chunk, chunk_end - chunk, params)) return false;
     for (int64_t k = chunk; k < chunk_end;) {
-      while (args.offsets[bag + 1] <= k) FinishBag<Op>(args, bag, out.Row(bag)), ++bag;
+      while (args.offsets[bag + 1] <= k) FinishBag(args, bag, out.Row(bag)), ++bag;
       const int64_t end = std::min(args.offsets[bag + 1], chunk_end);
       const bool init = k == args.offsets[bag];
       if (!kernel.PoolSegment<Op>(args, params, num_positions - 1, chunk, k, end, init, out.Row(bag))) return false;
       k = end;
     }
   }
-  for (; bag < end_bag; ++bag) FinishBag<Op>(args, bag, out.Row(bag));
+  for (; bag < end_bag; ++bag) FinishBag(args, bag, out.Row(bag));
   return true;
-}
-
-template <NanSearch kSearch>
-HWY_INLINE bool PoolSums(const PoolArgs& args, const FreshRule& rule, int64_t begin_bag, int64_t end_bag,
-                         const MutableTableView& out) {
-  if (args.mode == PoolMode::kMean) return PoolBags<MeanOp, kSearch>(args, rule, begin_bag, end_bag, out);
-  if (args.weights == nullptr) return PoolBags<SumOp, kSearch>(args, rule, begin_bag, end_bag, out);
-  if (args.has_padding) return PoolBags<RoundedWeightedSumOp, kSearch>(args, rule, begin_bag, end_bag, out);
-  return PoolBags<WeightedSumOp, kSearch>(args, rule, begin_bag, end_bag, out);
 }
 
 bool PoolBlock(const PoolArgs& args, const FreshRule& rule, int64_t begin_bag, int64_t end_bag,
                const MutableTableView& out) {
   // A maximum may drop a NaN, and padding rows are not pooled.
-  if (args.mode == PoolMode::kMax) return PoolBags<MaxOp, NanSearch::kRows>(args, rule, begin_bag, end_bag, out);
-  if (args.padding_id >= 0) return PoolSums<NanSearch::kRows>(args, rule, begin_bag, end_bag, out);
-  return PoolSums<NanSearch::kSums>(args, rule, begin_bag, end_bag, out);
+  constexpr NanSearch kRows = NanSearch::kRows;
+  if (args.mode == PoolMode::kMax) return PoolBags<MaxOp, kRows>(args, rule, begin_bag, end_bag, out);
+  if (args.weights != nullptr && args.has_padding) {
+    return PoolBags<RoundedWeightedSumOp, kRows>(args, rule, begin_bag, end_bag, out);
+  }
+  if (args.weights != nullptr) return PoolBags<WeightedSumOp, kRows>(args, rule, begin_bag, end_bag, out);
+  if (args.padding_id >= 0) return PoolBags<SumOp, kRows>(args, rule, begin_bag, end_bag, out);
+  return PoolBags<SumOp, NanSearch::kSums>(args, rule, begin_bag, end_bag, out);
 }
 
 // Every row is a bag of one whose maximum is the row itself.
