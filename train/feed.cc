@@ -112,12 +112,13 @@ std::vector<BagInput> BagInputs(const model::Model& model) {
 model::Feed FeedOf(const Batch& batch, const std::vector<BagInput>& bag_inputs) {
   model::Feed feed;
   feed.dense = batch.dense;
-  for (const auto& [name, jagged] : batch.jagged) {
+  for (const auto& entry : batch.jagged) {
+    const auto& [name, jagged] = entry;
     LookupInput& input = feed.lookups[name];
     input.indices = IndexSpan(jagged.indices);
     if (jagged.has_weights) input.per_sample_weights = absl::MakeConstSpan(jagged.weights);
     const auto bag = std::find_if(bag_inputs.begin(), bag_inputs.end(),
-                                  [&](const BagInput& candidate) { return candidate.name == name; });
+                                  [&](const BagInput& candidate) { return candidate.name == entry.first; });
     if (bag == bag_inputs.end()) continue;
     absl::Span<const int64_t> offsets = absl::MakeConstSpan(jagged.offsets);
     if (!bag->include_last_offset) offsets.remove_suffix(1);

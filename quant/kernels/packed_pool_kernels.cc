@@ -189,7 +189,7 @@ class FloatRule {
 
  private:
   float magic_;
-  uint32_t magnitude_mask_;
+  [[maybe_unused]] uint32_t magnitude_mask_;
   uint32_t from_;
   uint32_t span_;
 };
