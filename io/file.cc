@@ -93,6 +93,14 @@ MappedFile::~MappedFile() {
   if (data_ != nullptr) munmap(data_, size_);
 }
 
+void MappedFile::Release(int64_t begin, int64_t size) const {
+  static const int64_t page = sysconf(_SC_PAGESIZE);
+  const int64_t first = begin / page * page;
+  const int64_t last = begin + size == size_ ? size_ : (begin + size) / page * page;
+  // Only a hint: where it fails the memory goes when the system needs it.
+  if (first < last) madvise(data_ + first, last - first, MADV_DONTNEED);
+}
+
 AtomicFileWriter::AtomicFileWriter(std::string path, std::string temporary, int fd)
     : path_(std::move(path)), temporary_(std::move(temporary)), fd_(fd) {}
 
@@ -123,28 +131,44 @@ absl::StatusOr<std::unique_ptr<AtomicFileWriter>> AtomicFileWriter::Create(const
   return std::unique_ptr<AtomicFileWriter>(new AtomicFileWriter(target.path(), std::move(temporary), fd));
 }
 
+absl::Status AtomicFileWriter::Fail(int error_number) {
+  Abandon();  // so that a later Commit cannot publish half a file
+  return SystemError(path_, "cannot write", error_number);
+}
+
 absl::Status AtomicFileWriter::Write(absl::Span<const char> bytes) {
   if (fd_ < 0) return FailedPrecondition(path_, "is not open for writing");
   while (!bytes.empty()) {
     const ssize_t count = write(fd_, bytes.data(), bytes.size());
     if (count < 0 && errno == EINTR) continue;
-    if (count < 0) {
-      const int error_number = errno;
-      Abandon();  // so that a later Commit cannot publish half a file
-      return SystemError(path_, "cannot write", error_number);
-    }
+    if (count < 0) return Fail(errno);
     bytes.remove_prefix(count);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status AtomicFileWriter::Reserve(int64_t size) {
+  if (fd_ < 0) return FailedPrecondition(path_, "is not open for writing");
+  if (size == 0 || fallocate(fd_, 0, 0, size) == 0) return absl::OkStatus();
+  if (errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL) return Fail(errno);
+  return ftruncate(fd_, size) == 0 ? absl::OkStatus() : Fail(errno);
+}
+
+absl::Status AtomicFileWriter::WriteAt(int64_t position, absl::Span<const char> bytes) {
+  if (fd_ < 0) return FailedPrecondition(path_, "is not open for writing");
+  while (!bytes.empty()) {
+    const ssize_t count = pwrite(fd_, bytes.data(), bytes.size(), position);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return Fail(errno);
+    bytes.remove_prefix(count);
+    position += count;
   }
   return absl::OkStatus();
 }
 
 absl::Status AtomicFileWriter::Commit() {
   if (fd_ < 0) return FailedPrecondition(path_, "is not open for writing");
-  if (fsync(fd_) != 0 || rename(temporary_.c_str(), path_.c_str()) != 0) {
-    const int error_number = errno;
-    Abandon();
-    return SystemError(path_, "cannot write", error_number);
-  }
+  if (fsync(fd_) != 0 || rename(temporary_.c_str(), path_.c_str()) != 0) return Fail(errno);
   close(fd_);
   fd_ = -1;
   return SyncFolder(std::filesystem::path(path_).parent_path().string());

@@ -33,6 +33,9 @@ class MappedFile {
   MappedFile& operator=(const MappedFile&) = delete;
   char* data() const { return data_; }
   int64_t size() const { return size_; }
+  // Gives the memory of the pages that begin at or end in [begin, begin + size) back to the system: reading them again
+  // reads the file again. REQUIRES: nothing was written to them (it would be lost).
+  void Release(int64_t begin, int64_t size) const;
 
  private:
   MappedFile(char* data, int64_t size) : data_(data), size_(size) {}
@@ -48,11 +51,16 @@ class AtomicFileWriter {
   AtomicFileWriter(const AtomicFileWriter&) = delete;
   AtomicFileWriter& operator=(const AtomicFileWriter&) = delete;
   absl::Status Write(absl::Span<const char> bytes);
+  // Makes the file `size` bytes long, with space on the disk where the file system can reserve it, so that a full disk
+  // is found before the work is done. Afterwards only WriteAt writes.
+  absl::Status Reserve(int64_t size);
+  absl::Status WriteAt(int64_t position, absl::Span<const char> bytes);
   // Syncs the file, renames it over `path`, syncs the folder.
   absl::Status Commit();
 
  private:
   AtomicFileWriter(std::string path, std::string temporary, int fd);
+  absl::Status Fail(int error_number);
   void Abandon();
   std::string path_;
   std::string temporary_;

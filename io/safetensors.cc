@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cassert>
 #include <cstring>
 #include <optional>
 #include <utility>
@@ -15,6 +16,7 @@
 #include "core/status_macros.h"
 #include "core/tensor.h"
 #include "io/json_reader.h"
+#include "io/row_source.h"
 
 namespace eqat::io {
 namespace {
@@ -219,21 +221,6 @@ absl::Status CheckTensorsToWrite(const std::vector<TensorToWrite>& tensors, cons
   return absl::OkStatus();
 }
 
-absl::Status WriteRows(const ByteRows& bytes, AtomicFileWriter& writer) {
-  if (bytes.rows <= 1 || bytes.row_bytes == bytes.stride) {
-    return writer.Write(absl::MakeConstSpan(bytes.data, bytes.size()));
-  }
-  std::vector<char> gathered;
-  for (int64_t row = 0; row < bytes.rows; ++row) {
-    const char* const run = bytes.data + row * bytes.stride;
-    gathered.insert(gathered.end(), run, run + bytes.row_bytes);
-    if (gathered.size() < kGatheredBytes) continue;
-    EQAT_RETURN_IF_ERROR(writer.Write(absl::MakeConstSpan(gathered)));
-    gathered.clear();
-  }
-  return writer.Write(absl::MakeConstSpan(gathered));
-}
-
 absl::Status CheckDistinct(std::vector<absl::string_view> names, const std::string& path) {
   std::sort(names.begin(), names.end());
   const auto duplicate = std::adjacent_find(names.begin(), names.end());
@@ -274,6 +261,20 @@ absl::StatusOr<std::string> HeaderFor(const std::vector<TensorToWrite>& tensors,
   std::string header(kPrefixBytes, '\0');
   std::memcpy(header.data(), &length, kPrefixBytes);
   return header + text;
+}
+
+// Puts the tensors into the order in which they are written, and gives the header that says so.
+absl::StatusOr<std::string> SortAndDescribe(std::vector<TensorToWrite>& tensors,
+                                            const std::map<std::string, std::string>& metadata,
+                                            const std::string& path) {
+  std::vector<absl::string_view> names;
+  for (const TensorToWrite& tensor : tensors) names.push_back(tensor.name);
+  EQAT_RETURN_IF_ERROR(CheckDistinct(names, path));
+  EQAT_RETURN_IF_ERROR(CheckTensorsToWrite(tensors, path));
+  std::sort(tensors.begin(), tensors.end(), [](const TensorToWrite& a, const TensorToWrite& b) {
+    return a.dtype != b.dtype ? a.dtype > b.dtype : a.name < b.name;
+  });
+  return HeaderFor(tensors, metadata, path);
 }
 
 }  // namespace
@@ -355,6 +356,15 @@ absl::StatusOr<Table> SafetensorsReader::ReadTable(absl::string_view name) const
   return table;
 }
 
+std::unique_ptr<RowSource> SafetensorsReader::Rows(const TensorInfo& tensor) const {
+  return RowsOfMapping(file_, data_begin_ + tensor.begin,
+                       {.dtype = tensor.dtype,
+                        .rows = tensor.shape[0],
+                        .cols = tensor.shape[1],
+                        .row_stride = tensor.shape[1],
+                        .col_stride = 1});
+}
+
 absl::StatusOr<std::vector<float>> SafetensorsReader::ReadFloats(absl::string_view name) const {
   EQAT_ASSIGN_OR_RETURN(const TensorInfo* tensor, RequireFloat(name));
   const absl::Span<const char> bytes = Bytes(*tensor);
@@ -378,20 +388,62 @@ absl::StatusOr<std::vector<int64_t>> SafetensorsReader::ReadIntegers(absl::strin
   }
 }
 
+absl::Status WriteRows(const ByteRows& bytes, AtomicFileWriter& writer) {
+  if (bytes.rows <= 1 || bytes.row_bytes == bytes.stride) {
+    return writer.Write(absl::MakeConstSpan(bytes.data, bytes.size()));
+  }
+  std::vector<char> gathered;
+  for (int64_t row = 0; row < bytes.rows; ++row) {
+    const char* const run = bytes.data + row * bytes.stride;
+    gathered.insert(gathered.end(), run, run + bytes.row_bytes);
+    if (gathered.size() < kGatheredBytes) continue;
+    EQAT_RETURN_IF_ERROR(writer.Write(absl::MakeConstSpan(gathered)));
+    gathered.clear();
+  }
+  return writer.Write(absl::MakeConstSpan(gathered));
+}
+
 absl::Status WriteSafetensors(const std::string& path, std::vector<TensorToWrite> tensors,
                               const std::map<std::string, std::string>& metadata) {
-  std::vector<absl::string_view> names;
-  for (const TensorToWrite& tensor : tensors) names.push_back(tensor.name);
-  EQAT_RETURN_IF_ERROR(CheckDistinct(names, path));
-  EQAT_RETURN_IF_ERROR(CheckTensorsToWrite(tensors, path));
-  std::sort(tensors.begin(), tensors.end(), [](const TensorToWrite& a, const TensorToWrite& b) {
-    return a.dtype != b.dtype ? a.dtype > b.dtype : a.name < b.name;
-  });
-  EQAT_ASSIGN_OR_RETURN(const std::string header, HeaderFor(tensors, metadata, path));
+  EQAT_ASSIGN_OR_RETURN(const std::string header, SortAndDescribe(tensors, metadata, path));
   EQAT_ASSIGN_OR_RETURN(const std::unique_ptr<AtomicFileWriter> writer, AtomicFileWriter::Create(path));
   EQAT_RETURN_IF_ERROR(writer->Write(absl::MakeConstSpan(header)));
   for (const TensorToWrite& tensor : tensors) EQAT_RETURN_IF_ERROR(WriteRows(tensor.bytes, *writer));
   return writer->Commit();
+}
+
+absl::StatusOr<std::unique_ptr<SafetensorsStream>> SafetensorsStream::Create(
+    const std::string& path, std::vector<Tensor> tensors, const std::map<std::string, std::string>& metadata) {
+  std::vector<TensorToWrite> described;
+  for (Tensor& tensor : tensors) {
+    const int64_t size = ByteSize(tensor.dtype, tensor.shape).value_or(0);
+    described.push_back(
+        {std::move(tensor.name), tensor.dtype, std::move(tensor.shape), ByteRows(nullptr, 1, size, size)});
+  }
+  EQAT_ASSIGN_OR_RETURN(const std::string header, SortAndDescribe(described, metadata, path));
+  auto stream = std::make_unique<SafetensorsStream>();
+  int64_t end = static_cast<int64_t>(header.size());
+  for (const TensorToWrite& tensor : described) {
+    stream->parts_[tensor.name] = {.begin = end, .size = tensor.bytes.size()};
+    end += tensor.bytes.size();
+  }
+  EQAT_ASSIGN_OR_RETURN(stream->file_, AtomicFileWriter::Create(path));
+  EQAT_RETURN_IF_ERROR(stream->file_->Reserve(end));
+  EQAT_RETURN_IF_ERROR(stream->file_->WriteAt(0, absl::MakeConstSpan(header)));
+  return stream;
+}
+
+absl::Status SafetensorsStream::WriteAt(const std::string& name, int64_t position, absl::Span<const char> bytes) {
+  Part& part = parts_.at(name);
+  assert(position >= 0 && position + static_cast<int64_t>(bytes.size()) <= part.size);
+  part.written += static_cast<int64_t>(bytes.size());
+  return file_->WriteAt(part.begin + position, bytes);
+}
+
+absl::Status SafetensorsStream::Commit() {
+  assert(std::all_of(parts_.begin(), parts_.end(),
+                     [](const auto& part) { return part.second.written == part.second.size; }));
+  return file_->Commit();
 }
 
 }  // namespace eqat::io

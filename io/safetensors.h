@@ -25,6 +25,8 @@
 
 namespace eqat::io {
 
+class RowSource;
+
 enum class TensorDtype : uint8_t {
   kBool,
   kU8,
@@ -70,6 +72,9 @@ class SafetensorsReader {
   // (writing to it changes memory only, and is seen by other tables read from this reader under the same name); F16 and
   // BF16 are widened. NotFound, or InvalidArgument naming dtype or shape.
   absl::StatusOr<Table> ReadTable(absl::string_view name) const;
+  // The rows of a table (RowsOfMapping), for tables larger than memory. REQUIRES: 2-D of F32, F16, BF16 or F64; nothing
+  // was written to a table that ReadTable gave.
+  std::unique_ptr<RowSource> Rows(const TensorInfo& tensor) const;
   // Any rank, as float32 values (F32, F16, BF16).
   absl::StatusOr<std::vector<float>> ReadFloats(absl::string_view name) const;
   // Any rank, I32, I64 or U8.
@@ -119,6 +124,36 @@ absl::Span<const char> AsBytes(absl::Span<const T> values) {
 // match.
 absl::Status WriteSafetensors(const std::string& path, std::vector<TensorToWrite> tensors,
                               const std::map<std::string, std::string>& metadata);
+
+// Appends the runs, one behind the other.
+absl::Status WriteRows(const ByteRows& bytes, AtomicFileWriter& writer);
+
+// A file whose tensors are written piece by piece, in any order, for tensors larger than memory. The bytes are those
+// that WriteSafetensors would write, and as there nothing appears under `path` before Commit.
+class SafetensorsStream {
+ public:
+  struct Tensor {
+    std::string name;
+    TensorDtype dtype = TensorDtype::kF32;
+    std::vector<int64_t> shape;
+  };
+  // Fails as WriteSafetensors does, and for lack of space where the file system can tell beforehand.
+  static absl::StatusOr<std::unique_ptr<SafetensorsStream>> Create(const std::string& path, std::vector<Tensor> tensors,
+                                                                   const std::map<std::string, std::string>& metadata);
+  // Bytes [position, position + bytes.size()) of tensor `name`. REQUIRES: there is such a tensor, the range lies in it.
+  absl::Status WriteAt(const std::string& name, int64_t position, absl::Span<const char> bytes);
+  // REQUIRES: each byte of every tensor was written once.
+  absl::Status Commit();
+
+ private:
+  struct Part {
+    int64_t begin = 0;
+    int64_t size = 0;
+    int64_t written = 0;
+  };
+  std::unique_ptr<AtomicFileWriter> file_;
+  std::map<std::string, Part> parts_;
+};
 
 // float32 to the two 16-bit formats and back, round to nearest even.
 std::vector<uint16_t> ToFloat16(absl::Span<const float> values);

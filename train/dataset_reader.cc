@@ -13,6 +13,7 @@
 #include "absl/strings/str_join.h"
 #include "core/error.h"
 #include "core/status_macros.h"
+#include "io/number_text.h"
 #include "train/dataset.h"
 #include "train/field_parser.h"
 #include "train/fingerprint.h"
@@ -201,7 +202,7 @@ class DatasetReader {
     if (static_cast<int64_t>(fields_.size()) != num_columns) {
       return BadLine("wrong number of columns", absl::StrCat(fields_.size()), absl::StrCat(num_columns));
     }
-    const std::optional<float> label = ParseFloat(fields_[label_position_]);
+    const std::optional<float> label = io::ParseFloat(fields_[label_position_]);
     if (!label) return BadField(spec_.label, fields_[label_position_], "a finite number");
     data_.labels_.push_back(*label);
     for (size_t i = 0; i < spec_.dense.size(); ++i) EQAT_RETURN_IF_ERROR(AddDense(i));
@@ -213,7 +214,7 @@ class DatasetReader {
     const DenseSpec& spec = spec_.dense[i];
     for (size_t c = 0; c < spec.columns.size(); ++c) {
       const std::string_view field = fields_[dense_positions_[i][c]];
-      std::optional<float> value = field.empty() ? spec.missing : ParseFloat(field);
+      std::optional<float> value = field.empty() ? spec.missing : io::ParseFloat(field);
       if (!value) return BadField(spec.columns[c], field, "a finite number");
       value = Apply(spec.transform, *value);
       if (!value) return BadField(spec.columns[c], field, "a number above -1, for log1p");
@@ -262,7 +263,7 @@ class DatasetReader {
                      absl::StrCat(values_.size()), absl::StrCat(num_values, ", as ", ColumnText(spec.column)));
     }
     for (const std::string_view value : values_) {
-      const std::optional<float> weight = ParseFloat(value);
+      const std::optional<float> weight = io::ParseFloat(value);
       if (!weight) return BadField(*spec.weights_column, value, "finite numbers");
       data_.categorical_[i].weights.push_back(*weight);
     }

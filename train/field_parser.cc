@@ -1,7 +1,6 @@
 #include "train/field_parser.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <memory>
 #include <system_error>
@@ -11,37 +10,17 @@
 #include "core/error.h"
 #include "core/rng.h"
 #include "core/status_macros.h"
+#include "io/number_text.h"
 #include "train/line_reader.h"
 
 namespace eqat::train {
 namespace {
 
+using io::ParseNumber;
+
 constexpr size_t kMaxHexDigits = 16;
 
-template <typename T, typename... Format>
-std::errc ParseNumber(std::string_view text, T& value, Format... format) {
-  const char* end = text.data() + text.size();
-  const std::from_chars_result result = std::from_chars(text.data(), end, value, format...);
-  if (result.ec == std::errc() && result.ptr != end) return std::errc::invalid_argument;
-  return result.ec;
-}
-
 }  // namespace
-
-std::optional<float> ParseFloat(std::string_view text) {
-  float value = 0;
-  std::errc error = ParseNumber(text, value);
-  if (error == std::errc::result_out_of_range) {
-    double wide = 0;
-    error = ParseNumber(text, wide);
-    if (error == std::errc() && std::abs(wide) < 1.0)
-      value = static_cast<float>(wide);
-    else
-      error = std::errc::result_out_of_range;
-  }
-  if (error != std::errc() || !std::isfinite(value)) return std::nullopt;
-  return value;
-}
 
 std::optional<float> Apply(Transform transform, float value) {
   if (transform == Transform::kNone) return value;

@@ -15,9 +15,6 @@
 
 namespace eqat::train {
 
-// A finite decimal number; nullopt otherwise. Values too small for float32 become the nearest float32.
-std::optional<float> ParseFloat(std::string_view text);
-
 // log1p for kLog1p; nullopt when that is not finite.
 std::optional<float> Apply(Transform transform, float value);
 

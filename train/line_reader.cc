@@ -16,11 +16,11 @@ constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<LineReader>> LineReader::Open(const std::string& path) {
-  EQAT_ASSIGN_OR_RETURN(std::unique_ptr<StoredFile> file, StoredFile::Open(path));
+  EQAT_ASSIGN_OR_RETURN(std::unique_ptr<io::StoredFile> file, io::StoredFile::Open(path));
   return std::unique_ptr<LineReader>(new LineReader(path, std::move(file)));
 }
 
-LineReader::LineReader(std::string path, std::unique_ptr<StoredFile> file)
+LineReader::LineReader(std::string path, std::unique_ptr<io::StoredFile> file)
     : path_(std::move(path)), file_(std::move(file)), buffer_(kBufferBytes) {}
 
 bool LineReader::Fill() {

@@ -14,7 +14,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "train/stored_file.h"
+#include "io/stored_file.h"
 
 namespace eqat::train {
 
@@ -22,7 +22,7 @@ class LineReader {
  public:
   static constexpr int64_t kMaxLineBytes = int64_t{64} << 20;
 
-  // Fails as StoredFile::Open does.
+  // Fails as io::StoredFile::Open does.
   static absl::StatusOr<std::unique_ptr<LineReader>> Open(const std::string& path);
   LineReader(const LineReader&) = delete;
   LineReader& operator=(const LineReader&) = delete;
@@ -30,7 +30,7 @@ class LineReader {
   // The next line without its "\n" or "\r\n" and, if it is the first, without a byte order mark of UTF-8; valid until
   // the next call. An empty last line is no line. False at the end of the file and on an error: look at status().
   bool Next(std::string_view* line);
-  // What StoredFile::Read said, or InvalidArgument for a line over kMaxLineBytes.
+  // What io::StoredFile::Read said, or InvalidArgument for a line over kMaxLineBytes.
   const absl::Status& status() const { return status_; }
 
   const std::string& path() const { return path_; }
@@ -39,12 +39,12 @@ class LineReader {
   int64_t bytes_read() const { return file_->bytes_read(); }
 
  private:
-  LineReader(std::string path, std::unique_ptr<StoredFile> file);
+  LineReader(std::string path, std::unique_ptr<io::StoredFile> file);
   bool Fill();
   bool AtEnd();
 
   std::string path_;
-  std::unique_ptr<StoredFile> file_;
+  std::unique_ptr<io::StoredFile> file_;
   absl::Status status_;
   std::vector<char> buffer_;
   size_t begin_ = 0;  // of the bytes not yet returned

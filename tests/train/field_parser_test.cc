@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "gmock/gmock.h"
+#include "io/number_text.h"
 #include "tests/train/train_fixture.h"
 
 namespace eqat::train {
@@ -37,7 +38,7 @@ TEST_F(FieldParserTest, Floats) {
       {"abc", std::nullopt},
       {"-", std::nullopt},
   };
-  for (const auto& [text, expected] : cases) EXPECT_EQ(ParseFloat(text), expected) << text;
+  for (const auto& [text, expected] : cases) EXPECT_EQ(io::ParseFloat(text), expected) << text;
 }
 
 TEST_F(FieldParserTest, Log1p) {

@@ -1,4 +1,4 @@
-#include "train/stored_file.h"
+#include "io/stored_file.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -17,7 +17,7 @@
 #include "core/status_macros.h"
 #include "io/path.h"
 
-namespace eqat::train {
+namespace eqat::io {
 namespace {
 
 constexpr size_t kPackedBytes = size_t{1} << 18;
@@ -27,10 +27,10 @@ constexpr int kGzipWindowBits = 15 + 16;  // the largest window, and a gzip head
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<StoredFile>> StoredFile::Open(const std::string& path) {
-  EQAT_RETURN_IF_ERROR(io::CheckPath(path));
+  EQAT_RETURN_IF_ERROR(CheckPath(path));
   // O_NONBLOCK: opening a FIFO must not wait for a writer.
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-  if (fd < 0) return io::SystemError(path, "cannot open", errno);
+  if (fd < 0) return SystemError(path, "cannot open", errno);
   struct stat info;
   const bool is_regular = fstat(fd, &info) == 0 && S_ISREG(info.st_mode);
   std::unique_ptr<StoredFile> file(new StoredFile(path, fd, is_regular ? info.st_size : 0));
@@ -63,7 +63,7 @@ absl::StatusOr<size_t> StoredFile::ReadStored(char* data, size_t size) {
   do {
     count = read(fd_, data, size);
   } while (count < 0 && errno == EINTR);
-  if (count < 0) return io::SystemError(path_, "cannot read", errno);
+  if (count < 0) return SystemError(path_, "cannot read", errno);
   bytes_read_ += count;
   return static_cast<size_t>(count);
 }
@@ -110,4 +110,4 @@ absl::StatusOr<size_t> StoredFile::Unpack(char* data, size_t size) {
   return room - stream_.avail_out;
 }
 
-}  // namespace eqat::train
+}  // namespace eqat::io

@@ -1,6 +1,7 @@
-#include "train/stored_file.h"
+#include "io/stored_file.h"
 
 #include <sys/stat.h>
+#include <zlib.h>
 
 #include <string>
 #include <vector>
@@ -8,24 +9,35 @@
 #include "absl/strings/str_cat.h"
 #include "core/status_macros.h"
 #include "gmock/gmock.h"
-#include "tests/train/train_fixture.h"
+#include "gtest/gtest.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/temp_dir.h"
 
-namespace eqat::train {
+namespace eqat::io {
 namespace {
 
 using ::eqat::testing::StatusIs;
 using ::testing::HasSubstr;
 
-class StoredFileTest : public ::eqat::testing::TrainTest {
+class StoredFileTest : public ::testing::Test {
  protected:
   StoredFileTest() {
     for (int i = 0; i < 200000; ++i) absl::StrAppend(&text_, i * 7919 % 100003, "\n");
   }
+  std::string PathOf(const std::string& name) const { return folder_ / name; }
+  std::string Write(const std::string& name, const std::string& content) const { return folder_.Write(name, content); }
+  std::string WriteGzip(const std::string& name, const std::string& content) const {
+    gzFile file = gzopen(PathOf(name).c_str(), "wb");
+    gzwrite(file, content.data(), static_cast<unsigned>(content.size()));
+    gzclose(file);
+    return PathOf(name);
+  }
   std::string Packed(const std::string& content) const {
     WriteGzip("packed", content);
-    return Read("packed");
+    return folder_.Read("packed");
   }
 
+  eqat::testing::TempDir folder_;
   std::string text_;  // over 1 MB, and over 256 KiB when packed
 };
 
@@ -80,4 +92,4 @@ TEST_F(StoredFileTest, RefusesWhatIsNoRegularFile) {
 }
 
 }  // namespace
-}  // namespace eqat::train
+}  // namespace eqat::io

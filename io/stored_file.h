@@ -1,6 +1,6 @@
 // StoredFile: the bytes of a plain or gzip file, in order and in constant memory.
-#ifndef EQAT_TRAIN_STORED_FILE_H_
-#define EQAT_TRAIN_STORED_FILE_H_
+#ifndef EQAT_IO_STORED_FILE_H_
+#define EQAT_IO_STORED_FILE_H_
 
 #include <zlib.h>
 
@@ -12,7 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
-namespace eqat::train {
+namespace eqat::io {
 
 class StoredFile {
  public:
@@ -27,6 +27,7 @@ class StoredFile {
   // followed by anything but more gzip data, which zlib's gzread would take for the end of the file.
   absl::StatusOr<size_t> Read(char* data, size_t size);
 
+  bool is_gzip() const { return is_gzip_; }
   int64_t file_bytes() const { return file_bytes_; }  // as stored
   int64_t bytes_read() const { return bytes_read_; }  // as stored
 
@@ -47,6 +48,6 @@ class StoredFile {
   z_stream stream_ = {};
 };
 
-}  // namespace eqat::train
+}  // namespace eqat::io
 
-#endif  // EQAT_TRAIN_STORED_FILE_H_
+#endif  // EQAT_IO_STORED_FILE_H_
