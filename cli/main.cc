@@ -1,5 +1,7 @@
 #include "cli/convert_command.h"
 #include "cli/eval_command.h"
+#include "cli/formats_command.h"
+#include "cli/import_command.h"
 #include "cli/inspect_command.h"
 #include "cli/prepare_command.h"
 #include "cli/program.h"
@@ -19,6 +21,8 @@ int main(int argc, char** argv) {
       {"to-float", "Turn quantization-aware tables back into float ones", DeclareToFloat},
       {"run", "Send one batch through a model or one of its modules", DeclareRun},
       {"inspect", "Show what a model directory or a tensor file holds", DeclareInspect},
+      {"import", "Turn tables of another program's file into a model directory", DeclareImport},
+      {"formats", "List the formats that can be imported and exported", DeclareFormats},
   };
   return RunProgram(kVerbs, argc, argv);
 }

@@ -12,9 +12,6 @@
 namespace eqat::model {
 namespace {
 
-constexpr char kModelJson[] = "model.json";
-constexpr char kModelTensors[] = "model.safetensors";
-
 struct OpenedFiles {
   ModelSpec spec;
   std::string json_path;
@@ -43,8 +40,10 @@ absl::StatusOr<OpenedFiles> OpenConsistently(const std::string& path) {
 }  // namespace
 
 std::vector<std::string> ModelDirectoryFiles() {
-  return {kModelJson, kModelTensors, "optimizer.safetensors", "trainer.json", "metrics.jsonl"};
+  return {kModelJson, kModelTensors, "optimizer.safetensors", "trainer.json", "metrics.jsonl", kVocabularyFile};
 }
+
+std::map<std::string, std::string> ModelTensorsMetadata() { return {{"format", "eqat.model"}, {"version", "1"}}; }
 
 absl::StatusOr<Model> LoadModel(const std::string& path) {
   EQAT_ASSIGN_OR_RETURN(OpenedFiles files, OpenConsistently(path));
@@ -68,8 +67,8 @@ absl::Status WriteModel(const Model& model, const SaveOptions& options, io::Atom
   for (const std::string& name : model.module_names()) {
     EQAT_RETURN_IF_ERROR(AppendState(name, *model.Find(name), options.weight_dtype, sink));
   }
-  EQAT_RETURN_IF_ERROR(io::WriteSafetensors(directory.PathOf(kModelTensors), std::move(sink.tensors),
-                                            {{"format", "eqat.model"}, {"version", "1"}}));
+  EQAT_RETURN_IF_ERROR(
+      io::WriteSafetensors(directory.PathOf(kModelTensors), std::move(sink.tensors), ModelTensorsMetadata()));
   return directory.WriteFile(kModelJson, io::JsonText(ToJson(model)));
 }
 

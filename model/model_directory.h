@@ -18,8 +18,16 @@
 
 namespace eqat::model {
 
+inline constexpr char kModelJson[] = "model.json";
+inline constexpr char kModelTensors[] = "model.safetensors";
+// The words that the first rows of a table stand for, one a line, where an imported file had some.
+inline constexpr char kVocabularyFile[] = "vocabulary.txt";
+
 // Every file a model directory may hold.
 std::vector<std::string> ModelDirectoryFiles();
+
+// The metadata of model.safetensors.
+std::map<std::string, std::string> ModelTensorsMetadata();
 
 absl::StatusOr<Model> LoadModel(const std::string& path);
 

@@ -1,0 +1,46 @@
+#include "cli/byte_size.h"
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "core/checked_math.h"
+
+namespace eqat::cli {
+namespace {
+
+constexpr int64_t kMinMemory = int64_t{16} << 20;
+
+// What is wrong with a memory limit, or nothing.
+std::string MemoryLimitError(const std::string& text) {
+  const std::optional<int64_t> bytes = ParseByteSize(text);
+  return bytes && *bytes >= kMinMemory ? "" : absl::StrCat(text, " is no size of at least 16M (512M, 2G)");
+}
+
+}  // namespace
+
+std::optional<int64_t> ParseByteSize(const std::string& text) {
+  constexpr std::string_view kUnits = "KMGT";
+  std::string digits = text;
+  int64_t unit = 1;
+  if (!digits.empty()) {
+    const size_t power = kUnits.find(absl::ascii_toupper(static_cast<unsigned char>(digits.back())));
+    if (power != kUnits.npos) {
+      unit = int64_t{1024} << (10 * power);
+      digits.pop_back();
+    }
+  }
+  int64_t number = 0;
+  if (digits.empty() || !absl::ascii_isdigit(static_cast<unsigned char>(digits.front())) ||
+      !absl::SimpleAtoi(digits, &number)) {
+    return std::nullopt;
+  }
+  return CheckedMul(number, unit);
+}
+
+CLI::Option* AddMemoryLimit(CLI::App& verb, std::string& text, const std::string& description) {
+  return verb.add_option("--memory-limit", text, description)
+      ->type_name("SIZE")
+      ->check(CLI::Validator(MemoryLimitError, ""));
+}
+
+}  // namespace eqat::cli

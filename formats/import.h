@@ -1,0 +1,62 @@
+// Import: the tables of another program's file become a float model directory. docs/formats.md says what is read.
+//
+// Rows pass through a buffer of a fixed size, so that a table may be larger than memory; the directory appears as a
+// whole or not at all.
+#ifndef EQAT_FORMATS_IMPORT_H_
+#define EQAT_FORMATS_IMPORT_H_
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "core/lookup.h"
+
+namespace eqat::formats {
+
+struct ImportOptions {
+  std::string format;               // one of ReadableFormats(); "": recognised by the file's content
+  std::vector<std::string> tables;  // names or patterns with '*' and '?'; none: the only table, or the main one
+  // Name of the module, for one table. "": the table's name without ".weight".
+  std::string module;
+  std::optional<PoolMode> bag_mode;  // nn.EmbeddingBag of this mode; none: nn.Embedding
+  std::optional<int64_t> padding_idx;
+  int64_t memory_limit = int64_t{256} << 20;  // bytes of rows held at a time, roughly; at least a row is
+};
+
+struct ImportedTable {
+  std::string table;  // in the file
+  std::string dtype;  // there
+  std::string module;
+  int64_t rows = 0;
+  int64_t cols = 0;
+};
+
+struct ImportReport {
+  std::string format;
+  std::vector<ImportedTable> tables;
+  std::vector<std::string> left;  // other tensors of the file
+  int64_t words = 0;              // lines of vocabulary.txt; 0: there is none
+  std::vector<std::string> notes;
+};
+
+// Called now and then; an error ends the import and is returned.
+using ImportProgress =
+    absl::FunctionRef<absl::Status(const std::string& table, int64_t rows_done, int64_t rows_of_all_tables)>;
+
+// Name of the format that the content of `path` shows; InvalidArgument that lists them when none is recognised.
+absl::StatusOr<std::string> RecogniseFormat(const std::string& path);
+
+// Reads `path`, writes model directory `out`. InvalidArgument naming file and table: a table that is not there or no
+// table, a choice that is needed, a name that no module can have, a number that is not finite; and what the readers in
+// io/ refuse.
+absl::StatusOr<ImportReport> Import(const std::string& path, const std::string& out, const ImportOptions& options,
+                                    ImportProgress progress);
+
+}  // namespace eqat::formats
+
+#endif  // EQAT_FORMATS_IMPORT_H_
