@@ -63,14 +63,15 @@ std::optional<Counts> ParseCounts(std::string_view line) {
   return counts;
 }
 
-// ResourceExhausted unless rows of so many bytes each can lie in `file_bytes`.
-absl::Status CheckCounts(const Counts& counts, int64_t value_bytes, int64_t file_bytes, const std::string& where) {
-  const std::optional<int64_t> row_bytes = CheckedMul(counts.cols, value_bytes);
-  const std::optional<int64_t> bytes = row_bytes ? CheckedMul(counts.rows, *row_bytes) : std::nullopt;
-  if (bytes && *bytes <= file_bytes) return absl::OkStatus();
+// InvalidArgument unless such rows, each at least a word of one byte, a byte behind it and its numbers, can lie in
+// `bytes`.
+absl::Status CheckCounts(const Counts& counts, int64_t number_bytes, int64_t bytes, const std::string& where) {
+  const std::optional<int64_t> numbers = CheckedMul(counts.cols, number_bytes);
+  const std::optional<int64_t> row = numbers ? CheckedAdd(*numbers, 2) : std::nullopt;
+  const std::optional<int64_t> all = row ? CheckedMul(counts.rows, *row) : std::nullopt;
+  if (all && *all <= bytes) return absl::OkStatus();
   return InvalidArgument(where, "says more rows and dimensions than the file can hold",
-                         absl::StrCat(counts.rows, " ", counts.cols),
-                         absl::StrCat("at most ", file_bytes / value_bytes, " numbers"));
+                         absl::StrCat(counts.rows, " ", counts.cols), absl::StrCat("what fits into ", bytes, " bytes"));
 }
 
 int64_t CountFields(std::string_view line) {
@@ -167,7 +168,8 @@ class LineWindow {
   std::string PlaceOfLine(int64_t number) const { return absl::StrCat(path_, ":", number); }
   // Bytes that the text can have at most.
   int64_t MaxTextBytes() const {
-    return CheckedMul(file_->file_bytes(), file_->is_gzip() ? kGzipRatio : 1).value_or(INT64_MAX);
+    const int64_t ratio = file_->is_gzip() ? kGzipRatio : 1;
+    return CheckedMul(file_->file_bytes() + 1, ratio).value_or(INT64_MAX);  // 1: the last line may lack its newline
   }
 
  private:
@@ -338,7 +340,7 @@ absl::StatusOr<std::unique_ptr<RowSource>> OpenVectorBinary(const std::string& p
     return InvalidArgument(reader.PlaceAt(0, "first line"), "does not give the numbers of rows and dimensions",
                            Excerpt(line), "two whole numbers");
   }
-  EQAT_RETURN_IF_ERROR(CheckCounts(*counts, 4, file->size(), reader.PlaceAt(0, "first line")));
+  EQAT_RETURN_IF_ERROR(CheckCounts(*counts, 4, reader.left(), reader.PlaceAt(0, "first line")));
   return std::unique_ptr<RowSource>(new BinaryRows(*counts, std::move(file), std::move(reader)));
 }
 
@@ -364,7 +366,8 @@ absl::StatusOr<VectorFileKind> GuessVectorFile(const std::string& path) {
     if (counts->cols <= static_cast<int64_t>(rest.size()) / 2 && is_text_row(rest, counts->cols)) {
       return VectorFileKind::kTextWithCounts;
     }
-    const bool may_be_binary = CheckCounts(*counts, 4, file->file_bytes(), path).ok();
+    const bool may_be_binary =
+        CheckCounts(*counts, 4, file->file_bytes() - static_cast<int64_t>(line_end) - 1, path).ok();
     if (may_be_binary && !file->is_gzip()) return VectorFileKind::kBinary;
   }
   const std::string_view line = text.substr(0, line_end);

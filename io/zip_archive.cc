@@ -40,6 +40,12 @@ absl::StatusOr<ZipHandle> OpenZip(const MappedFile& file, const std::string& pat
   return ZipHandle(zip, zip_discard);
 }
 
+// zlib would take a null pointer for the wish to start anew.
+uint32_t Crc(uint32_t crc, absl::Span<const char> bytes) {
+  if (bytes.empty()) return crc;
+  return static_cast<uint32_t>(crc32_z(crc, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()));
+}
+
 // A deflated entry; libzip checks its size and CRC-32 at its end.
 class UnpackedEntry : public ByteStream {
  public:
@@ -92,7 +98,7 @@ class StoredEntry : public ByteStream {
     }
     const int64_t begin = entry_.data_begin + position_;
     std::memcpy(data, file_->data() + begin, size);
-    crc_ = static_cast<uint32_t>(crc32_z(crc_, reinterpret_cast<const Bytef*>(data), size));
+    crc_ = Crc(crc_, absl::MakeConstSpan(data, size));
     file_->Release(begin, size);
     position_ += size;
     return absl::OkStatus();
@@ -144,10 +150,6 @@ constexpr uint16_t kDosDate = (1 << 5) | 1;  // 1 January 1980, the first day of
 constexpr uint16_t kVersion = 20;
 constexpr uint16_t kVersionZip64 = 45;
 constexpr uint16_t kUtf8Flag = 0x800;
-
-uint32_t Crc(uint32_t crc, absl::Span<const char> bytes) {
-  return static_cast<uint32_t>(crc32_z(crc, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()));
-}
 
 // Sizes, and in the directory the offset, that 32 bits cannot hold.
 std::string Zip64FieldOf(absl::Span<const int64_t> values) {

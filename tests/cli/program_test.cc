@@ -38,7 +38,7 @@ TEST(ProgramTest, HelpNamesNothingThatIsNotThere) {
   const ProgramResult help = RunProgram({"--help"});
   for (const char* verb : {"freeze", "export"}) {
     SCOPED_TRACE(verb);
-    EXPECT_THAT(help.out, ::testing::Not(HasSubstr(verb)));
+    EXPECT_THAT(help.out, ::testing::Not(HasSubstr("\n  " + std::string(verb) + " ")));
     ExpectError(RunProgram({verb}), 2, {"no such verb", verb});
   }
 }
