@@ -552,8 +552,8 @@ TEST_F(ModelDirectory, NamesTheFileThatIsMissing) {
 }
 
 TEST_F(ModelDirectory, ReplacesModelDirectoriesOnly) {
-  EXPECT_THAT(ModelDirectoryFiles(),
-              ElementsAre("model.json", "model.safetensors", "optimizer.safetensors", "trainer.json", "metrics.jsonl"));
+  EXPECT_THAT(ModelDirectoryFiles(), ElementsAre("model.json", "model.safetensors", "optimizer.safetensors",
+                                                 "trainer.json", "metrics.jsonl", "vocabulary.txt"));
   WriteText(root_ / "m" / "trainer.json", "{}");
   EQAT_EXPECT_OK(SaveModel(DamageableModel(), Path("m")));
   EXPECT_FALSE(std::filesystem::exists(root_ / "m" / "trainer.json")) << "the state belonged to another model";
