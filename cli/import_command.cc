@@ -12,6 +12,7 @@
 #include "cli/path_checks.h"
 #include "cli/progress_bar.h"
 #include "cli/text_table.h"
+#include "configs/qconfig_json.h"
 #include "core/error.h"
 #include "core/status_macros.h"
 #include "formats/format_list.h"
@@ -23,13 +24,16 @@ namespace {
 constexpr char kBag[] = "nn.EmbeddingBag";
 
 struct Arguments {
-  std::string file, out, type = "nn.Embedding", mode, memory_limit = "256M";
+  std::string file, out, type = "nn.Embedding", mode, qconfig, memory_limit = "256M";
   formats::ImportOptions options;
 };
 
 absl::StatusOr<formats::ImportOptions> OptionsFrom(const Arguments& arguments) {
   formats::ImportOptions options = arguments.options;
   options.memory_limit = *ParseByteSize(arguments.memory_limit);
+  if (!arguments.qconfig.empty()) {
+    EQAT_ASSIGN_OR_RETURN(options.qconfig, configs::ReadQConfigMapping(arguments.qconfig));
+  }
   if (arguments.type == kBag) {
     options.bag_mode = PoolMode::kMean;
     for (const PoolMode mode : {PoolMode::kSum, PoolMode::kMean, PoolMode::kMax}) {
@@ -47,10 +51,11 @@ std::string ReportText(const formats::ImportReport& report) {
                    {"module"},
                    {"rows", TextTable::Align::kRight},
                    {"dim", TextTable::Align::kRight},
+                   {"bits", TextTable::Align::kRight},
                    {"bytes", TextTable::Align::kRight}});
   for (const formats::ImportedTable& imported : report.tables) {
     table.AddRow({imported.table, imported.dtype, imported.module, absl::StrCat(imported.rows),
-                  absl::StrCat(imported.cols), SizeText(4 * imported.rows * imported.cols)});
+                  absl::StrCat(imported.cols), absl::StrCat(imported.bits), SizeText(imported.bytes)});
   }
   std::string text = absl::StrCat("format: ", report.format, "\n", table.ToString());
   if (report.words > 0) absl::StrAppend(&text, "words: ", report.words, ", in vocabulary.txt\n");
@@ -99,17 +104,22 @@ Action DeclareImport(CLI::App& verb) {
       ->type_name("MODE")
       ->check(CLI::IsMember({"sum", "mean", "max"}).description(""));
   verb.add_option("--padding-idx", options.padding_idx, "Row that stands for nothing")->type_name("N");
+  verb.add_option("--qconfig", arguments->qconfig, "Quantize on the way, by the recipes of this JSON file")
+      ->type_name("FILE");
   AddMemoryLimit(verb, arguments->memory_limit, "Memory for rows on their way (default: 256M)");
   verb.footer(
       "Takes tables out of safetensors, NumPy, PyTorch, word2vec, GloVe and fastText files. Numbers become float32 "
       "and\n"
       "must be finite; words become vocabulary.txt, one a line, the first being row 0. Tables larger than memory pass\n"
-      "through a buffer. Nothing in a file is ever run: of a PyTorch file, tensors alone are read.\n"
+      "through a buffer; with --qconfig they are quantized on the way, with the codes that `eqat ptq` would give, and "
+      "only\n"
+      "codes are written. Nothing in a file is ever run: of a PyTorch file, tensors alone are read.\n"
       "\n"
       "Reads FILE; writes DIR/model.json, DIR/model.safetensors and, with words, DIR/vocabulary.txt.\n"
       "Examples:\n"
       "  eqat import wiki.vec --out words\n"
       "  eqat import model.pt --table '*.weight' --out tables\n"
+      "  eqat import big.safetensors --qconfig configs/embedding_4bit.json --memory-limit 512M --out small\n"
       "  eqat import model.bin --format fasttext --type nn.EmbeddingBag --out subwords");
   return [arguments](const CommonOptions& common) { return Run(*arguments, common); };
 }

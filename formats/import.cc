@@ -19,6 +19,7 @@
 #include "float_modules/embedding_options.h"
 #include "formats/foreign_file.h"
 #include "formats/format_list.h"
+#include "formats/row_sink.h"
 #include "formats/vocabulary.h"
 #include "io/fasttext_file.h"
 #include "io/file.h"
@@ -29,12 +30,16 @@
 #include "io/zip_archive.h"
 #include "model/model_directory.h"
 #include "model/names.h"
+#include "qat/embedding_bag.h"
+#include "quant/choose_qparams.h"
+#include "quant/kernels/pack_kernels.h"
+#include "quant/types/dtype.h"
 
 namespace eqat::formats {
 namespace {
 
 constexpr size_t kListed = 20;       // tables that a message lists
-constexpr int64_t kBufferShare = 3;  // of the limit, one part is the rows; the others are the reader's
+constexpr int64_t kBufferShare = 2;  // of the limit, one part is the rows; the others are the reader's
 constexpr std::string_view kWeight = ".weight";
 
 // "item.weight F32 [6, 4], ..."
@@ -54,7 +59,7 @@ std::string Listed(const ForeignFile& file) {
 absl::Status NoTable(const std::string& path, const ForeignTable& table) {
   return InvalidArgument(absl::StrCat(path, ": ", absl::CHexEscape(table.name.substr(0, 200))), "is no table",
                          absl::StrCat(table.dtype, " ", ShapeText(table.shape)),
-                         "two dimensions of F32, F16, BF16 or F64");
+                         "two dimensions of F32, F16, BF16 or F64, with columns");
 }
 
 // Positions of the tables that the options ask for, each once, in the order of the file.
@@ -101,6 +106,7 @@ absl::StatusOr<std::vector<ImportedTable>> NameModules(const ForeignFile& file, 
   std::vector<ImportedTable> tables;
   for (const size_t index : chosen) {
     const ForeignTable& table = file.tables[index];
+    if (table.shape[1] == 0) return NoTable(path, table);
     ImportedTable imported{.table = table.name,
                            .dtype = table.dtype,
                            .module = options.module.empty() ? ModuleNameOf(table.name) : options.module,
@@ -119,6 +125,32 @@ absl::StatusOr<std::vector<ImportedTable>> NameModules(const ForeignFile& file, 
   return tables;
 }
 
+std::string TypeOf(const ImportOptions& options) { return options.bag_mode ? "nn.EmbeddingBag" : "nn.Embedding"; }
+
+// Gives each table the qconfig that the mapping has for it.
+absl::Status ResolveQConfigs(const ImportOptions& options, std::vector<ImportedTable>& tables) {
+  std::vector<std::pair<std::string, std::string>> modules;
+  for (const ImportedTable& table : tables) modules.emplace_back(table.module, TypeOf(options));
+  if (options.qconfig) {
+    const std::vector<std::string> unmatched = options.qconfig->UnmatchedRules(modules);
+    if (!unmatched.empty()) {
+      return InvalidArgument("--qconfig", "a rule matches no imported module", absl::StrJoin(unmatched, ", "),
+                             absl::StrJoin(modules, ", ", absl::PairFormatter(" of type ")));
+    }
+  }
+  for (ImportedTable& table : tables) {
+    table.bytes = table.rows * table.cols * static_cast<int64_t>(sizeof(float));
+    if (options.qconfig) table.qconfig = options.qconfig->Resolve(table.module, TypeOf(options)).qconfig;
+    if (!table.qconfig) continue;
+    table.qconfig->weight.fake_quantize = true;  // an observer alone is enough
+    EQAT_RETURN_IF_ERROR(AtPlace(table.module, qat::ValidateEmbeddingQConfig(*table.qconfig, TypeOf(options))));
+    table.bits = quant::TraitsOf(table.qconfig->weight.observer.dtype).bits;
+    table.bytes = table.rows * (quant::kernels::PackedRowBytes(table.cols, table.bits) +
+                                static_cast<int64_t>(sizeof(quant::QParams)));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<io::Json> ModuleJson(const ImportedTable& table, const ImportOptions& options) {
   nn::EmbeddingBagOptions checked;
   checked.num_embeddings = table.rows;
@@ -127,11 +159,15 @@ absl::StatusOr<io::Json> ModuleJson(const ImportedTable& table, const ImportOpti
   checked.mode = options.bag_mode.value_or(PoolMode::kMean);
   EQAT_RETURN_IF_ERROR(nn::Canonicalize(checked, table.module));
   io::Json json;
-  json["type"] = options.bag_mode ? "nn.EmbeddingBag" : "nn.Embedding";
+  json["type"] = absl::StrCat(table.qconfig ? "quantized." : "nn.", options.bag_mode ? "EmbeddingBag" : "Embedding");
   json["num_embeddings"] = table.rows;
   json["embedding_dim"] = table.cols;
   if (checked.padding_idx) json["padding_idx"] = *checked.padding_idx;
   if (options.bag_mode) json["mode"] = std::string(PoolModeName(*options.bag_mode));
+  if (table.qconfig) {
+    json["bits"] = table.bits;
+    json["dtype"] = quant::TraitsOf(table.qconfig->weight.observer.dtype).name;
+  }
   return json;
 }
 
@@ -154,15 +190,17 @@ class Transfer {
   absl::Status Run(const ForeignFile& file, const std::vector<size_t>& chosen, const std::vector<ImportedTable>& tables,
                    io::AtomicDirectoryWriter& directory) {
     std::vector<io::SafetensorsStream::Tensor> tensors;
+    std::vector<std::unique_ptr<RowSink>> sinks;
     for (const ImportedTable& table : tables) {
-      tensors.push_back({TensorName(table), io::TensorDtype::kF32, {table.rows, table.cols}});
+      EQAT_ASSIGN_OR_RETURN(sinks.emplace_back(), MakeRowSink(table.module, table.rows, table.cols, table.qconfig));
+      for (io::SafetensorsStream::Tensor& tensor : sinks.back()->tensors()) tensors.push_back(std::move(tensor));
       total_rows_ += table.rows;
     }
     EQAT_ASSIGN_OR_RETURN(out_, io::SafetensorsStream::Create(directory.PathOf(model::kModelTensors),
                                                               std::move(tensors), model::ModelTensorsMetadata()));
     for (size_t i = 0; i < tables.size(); ++i) {
       EQAT_ASSIGN_OR_RETURN(const std::unique_ptr<io::RowSource> rows, file.tables[chosen[i]].rows());
-      EQAT_RETURN_IF_ERROR(MoveTable(*rows, tables[i], directory));
+      EQAT_RETURN_IF_ERROR(MoveTable(*rows, tables[i], *sinks[i], directory));
     }
     if (words_ != nullptr) EQAT_RETURN_IF_ERROR(words_->Commit());
     return out_->Commit();
@@ -171,11 +209,9 @@ class Transfer {
   int64_t words() const { return word_count_; }
 
  private:
-  static std::string TensorName(const ImportedTable& table) { return absl::StrCat(table.module, std::string(kWeight)); }
-
-  absl::Status MoveTable(io::RowSource& rows, const ImportedTable& table, io::AtomicDirectoryWriter& directory) {
-    const int64_t row_bytes = table.cols * static_cast<int64_t>(sizeof(float));
-    const int64_t block = std::clamp<int64_t>(memory_limit_ / kBufferShare / std::max<int64_t>(row_bytes, 1), 1,
+  absl::Status MoveTable(io::RowSource& rows, const ImportedTable& table, RowSink& sink,
+                         io::AtomicDirectoryWriter& directory) {
+    const int64_t block = std::clamp<int64_t>(memory_limit_ / kBufferShare / sink.buffered_row_bytes(), 1,
                                               std::max<int64_t>(table.rows, 1));
     std::vector<float> values(block * table.cols);
     const bool may_have_words = word_count_ == 0;
@@ -185,8 +221,8 @@ class Transfer {
       EQAT_RETURN_IF_ERROR(rows.Read(count, values.data(), words));
       EQAT_RETURN_IF_ERROR(io::CheckFiniteRows(absl::StrCat(path_, ": ", absl::CHexEscape(table.table.substr(0, 200))),
                                                begin, count, table.cols, values.data()));
-      const absl::Span<const float> block_values(values.data(), count * table.cols);
-      EQAT_RETURN_IF_ERROR(out_->WriteAt(TensorName(table), begin * row_bytes, io::AsBytes(block_values)));
+      EQAT_RETURN_IF_ERROR(AtPlace(absl::StrCat(path_, ": ", absl::CHexEscape(table.table.substr(0, 200))),
+                                   sink.Write(begin, TableView(values.data(), count, table.cols), *out_)));
       if (may_have_words) EQAT_RETURN_IF_ERROR(WriteWords(words, directory));
       done_rows_ += count;
       EQAT_RETURN_IF_ERROR(progress_(table.table, done_rows_, total_rows_));
@@ -263,6 +299,7 @@ absl::StatusOr<ImportReport> Import(const std::string& path, const std::string& 
   EQAT_ASSIGN_OR_RETURN(const ForeignFile file, OpenForeignFile(report.format, path));
   EQAT_ASSIGN_OR_RETURN(const std::vector<size_t> chosen, Choose(file, options.tables, path));
   EQAT_ASSIGN_OR_RETURN(report.tables, NameModules(file, chosen, options, path));
+  EQAT_RETURN_IF_ERROR(ResolveQConfigs(options, report.tables));
   EQAT_ASSIGN_OR_RETURN(const io::Json json, ModelJson(report.tables, options));
   EQAT_ASSIGN_OR_RETURN(const std::unique_ptr<io::AtomicDirectoryWriter> directory,
                         io::AtomicDirectoryWriter::Create(out, model::ModelDirectoryFiles()));

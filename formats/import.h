@@ -1,4 +1,5 @@
-// Import: the tables of another program's file become a float model directory. docs/formats.md says what is read.
+// Import: the tables of another program's file become a model directory, float or quantized. docs/formats.md says what
+// is read.
 //
 // Rows pass through a buffer of a fixed size, so that a table may be larger than memory; the directory appears as a
 // whole or not at all.
@@ -15,6 +16,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "core/lookup.h"
+#include "quant/types/qconfig_mapping.h"
 
 namespace eqat::formats {
 
@@ -25,7 +27,9 @@ struct ImportOptions {
   std::string module;
   std::optional<PoolMode> bag_mode;  // nn.EmbeddingBag of this mode; none: nn.Embedding
   std::optional<int64_t> padding_idx;
-  int64_t memory_limit = int64_t{256} << 20;  // bytes of rows held at a time, roughly; at least a row is
+  // Tables with a qconfig are quantized on their way (nothing is trained), as `eqat ptq` would.
+  std::optional<quant::QConfigMapping> qconfig;
+  int64_t memory_limit = int64_t{256} << 20;  // bytes that rows on their way take; at least a row is
 };
 
 struct ImportedTable {
@@ -34,6 +38,9 @@ struct ImportedTable {
   std::string module;
   int64_t rows = 0;
   int64_t cols = 0;
+  int bits = 32;                          // of a value in the model
+  int64_t bytes = 0;                      // there, parameters included
+  std::optional<quant::QConfig> qconfig;  // of a table that was quantized
 };
 
 struct ImportReport {

@@ -155,11 +155,18 @@ class PyTorchParser {
     }
     const std::optional<int64_t> span = SpanOf(pickled.shape, pickled.strides);
     const std::optional<int64_t> end = span ? CheckedAdd(*span, pickled.offset) : std::nullopt;
+    std::optional<int64_t> elements = 1;
+    for (const int64_t size : pickled.shape) elements = elements ? CheckedMul(*elements, size) : std::nullopt;
     if (!end || *end > pickled.storage_elements) {
       return InvalidArgument(place, "reaches out of its storage",
                              absl::StrCat("offset ", pickled.offset, ", shape ", ShapeText(pickled.shape), ", strides ",
                                           ShapeText(pickled.strides)),
                              absl::StrCat("at most ", pickled.storage_elements, " elements"));
+    }
+    // A view that shows elements many times over (expand) could be larger than any disk.
+    if (!elements || *elements > pickled.storage_elements) {
+      return InvalidArgument(place, "has more elements than its storage", ShapeText(pickled.shape),
+                             absl::StrCat("at most ", pickled.storage_elements));
     }
     file_.tensors_.push_back({name, pickled.dtype, pickled.shape, pickled.strides, pickled.offset, storage->second});
     return absl::OkStatus();

@@ -4,8 +4,8 @@
 // data/KEY, the numbers of one storage each; version; byteorder ("little") and others. Read are dictionaries, one
 // inside the other, of tensors; a tensor inside is named by its keys joined with dots. Refused by name: pickles with
 // anything but plain tensors and values, TorchScript archives, storages that are missing, of the wrong size or
-// compressed, tensors that reach out of their storage, names that stand there twice, entries that are not known.
-// Source: PyTorch 1.13, torch/serialization.py, caffe2/serialize/inline_container.cc.
+// compressed, tensors that reach out of their storage or repeat its elements, names that stand there twice, entries
+// that are not known. Source: PyTorch 1.13, torch/serialization.py, caffe2/serialize/inline_container.cc.
 #ifndef EQAT_IO_PYTORCH_FILE_H_
 #define EQAT_IO_PYTORCH_FILE_H_
 

@@ -2,6 +2,7 @@
 # Installs the Debian packages that building (and, with `test`, testing) needs and that are missing. Debian 12 and 13.
 #
 #   scripts/setup.sh build     compiler, CMake and the libraries
+#   scripts/setup.sh fuzz      also clang with libFuzzer
 #   scripts/setup.sh test      also what the tests compare against: python3-torch and others
 #
 # Uses apt as root, or through sudo; says what it installs; does nothing when everything is there.
@@ -17,10 +18,13 @@ test_packages=(
   python3-numpy python3-torch python3-jsonschema
 )
 
+fuzz_packages=(clang-14 libclang-rt-14-dev)
+
 case "${1:-}" in
   build) wanted=("${build_packages[@]}") ;;
   test) wanted=("${build_packages[@]}" "${test_packages[@]}") ;;
-  *) echo "usage: scripts/setup.sh build|test" >&2; exit 2 ;;
+  fuzz) wanted=("${build_packages[@]}" "${fuzz_packages[@]}") ;;
+  *) echo "usage: scripts/setup.sh build|test|fuzz" >&2; exit 2 ;;
 esac
 
 if ! command -v apt-get >/dev/null; then
