@@ -1,9 +1,9 @@
 #include "cli/byte_size.h"
 
 #include "absl/strings/ascii.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "core/checked_math.h"
+#include "io/number_text.h"
 
 namespace eqat::cli {
 namespace {
@@ -30,10 +30,7 @@ std::optional<int64_t> ParseByteSize(const std::string& text) {
     }
   }
   int64_t number = 0;
-  if (digits.empty() || !absl::ascii_isdigit(static_cast<unsigned char>(digits.front())) ||
-      !absl::SimpleAtoi(digits, &number)) {
-    return std::nullopt;
-  }
+  if (io::ParseNumber(digits, number) != std::errc() || number < 0) return std::nullopt;
   return CheckedMul(number, unit);
 }
 

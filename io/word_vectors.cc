@@ -21,7 +21,8 @@
 namespace eqat::io {
 namespace {
 
-constexpr int64_t kTextBytes = int64_t{8} << 20;      // read of a text at a time
+constexpr int64_t kTextBytes = int64_t{8} << 20;  // read of a text at a time
+constexpr size_t kFirstTextBytes = size_t{1} << 16;
 constexpr int64_t kMaxLineBytes = int64_t{64} << 20;  // a row of 4 million numbers
 constexpr int64_t kMaxCountsBytes = 64;               // of the line "ROWS DIMENSIONS"
 constexpr int64_t kLinesAtATime = 16;                 // that one thread parses
@@ -175,8 +176,10 @@ class LineWindow {
  private:
   LineWindow(std::string path, std::unique_ptr<StoredFile> file) : path_(std::move(path)), file_(std::move(file)) {}
 
-  // Moves what is left to the front and reads on. The buffer grows only for a line longer than it.
+  // Moves what is left to the front and reads on. The buffer grows to its usual size with the file, beyond that only
+  // for a line that is longer.
   absl::Status Fill() {
+    const bool was_full = end_ == buffer_.size();
     std::copy(buffer_.begin() + begin_, buffer_.begin() + end_, buffer_.begin());
     end_ -= begin_;
     begin_ = 0;
@@ -184,7 +187,9 @@ class LineWindow {
       return InvalidArgument(PlaceOfLine(lines_read_ + 1), "line is too long",
                              absl::StrCat("over ", kMaxLineBytes, " bytes"));
     }
-    if (end_ == buffer_.size()) buffer_.resize(end_ + kTextBytes);
+    if (end_ == buffer_.size() || (was_full && buffer_.size() < static_cast<size_t>(kTextBytes))) {
+      buffer_.resize(std::clamp<size_t>(2 * buffer_.size(), kFirstTextBytes, buffer_.size() + kTextBytes));
+    }
     while (end_ < buffer_.size() && !at_end_) {
       EQAT_ASSIGN_OR_RETURN(const size_t count, file_->Read(buffer_.data() + end_, buffer_.size() - end_));
       end_ += count;
@@ -346,7 +351,7 @@ absl::StatusOr<std::unique_ptr<RowSource>> OpenVectorBinary(const std::string& p
 
 absl::StatusOr<VectorFileKind> GuessVectorFile(const std::string& path) {
   EQAT_ASSIGN_OR_RETURN(const std::unique_ptr<StoredFile> file, StoredFile::Open(path));
-  std::string beginning(1 << 20, '\0');
+  std::string beginning(1 << 18, '\0');
   size_t size = 0;
   while (size < beginning.size()) {
     EQAT_ASSIGN_OR_RETURN(const size_t count, file->Read(beginning.data() + size, beginning.size() - size));

@@ -15,7 +15,7 @@ build_packages=(
 )
 test_packages=(
   libgtest-dev libgmock-dev libbenchmark-dev
-  python3-numpy python3-torch python3-jsonschema
+  python3-numpy python3-torch python3-jsonschema python3-venv fasttext
 )
 
 fuzz_packages=(clang-14 libclang-rt-14-dev)
