@@ -37,41 +37,21 @@ HWY_INLINE Vec<D> WeightAt(D d, const PoolArgs& args, int64_t k) {
   return hn::Set(d, Op::kWeighted ? args.weights[k] : 1.0f);
 }
 
-// Columns [col, col + 4 vectors) of one bag.
-template <class Op, class D>
-HWY_INLINE void PoolFourVectors(D d, const PoolArgs& args, const Bag& bag, int64_t col, float* HWY_RESTRICT out) {
+// Columns [col, col + kVectors vectors) of one bag.
+template <class Op, int kVectors, class D>
+HWY_INLINE void PoolColumns(D d, const PoolArgs& args, const Bag& bag, int64_t col, float* HWY_RESTRICT out) {
   const size_t lanes = hn::Lanes(d);
   const float* row = args.rows.Row(args.ids[bag.begin]) + col;
   Vec<D> w = WeightAt<Op>(d, args, bag.begin);
-  Vec<D> pooled0 = Op::Start(d, hn::LoadU(d, row), w);
-  Vec<D> pooled1 = Op::Start(d, hn::LoadU(d, row + lanes), w);
-  Vec<D> pooled2 = Op::Start(d, hn::LoadU(d, row + 2 * lanes), w);
-  Vec<D> pooled3 = Op::Start(d, hn::LoadU(d, row + 3 * lanes), w);
+  Vec<D> pooled[kVectors];
+  for (int v = 0; v < kVectors; ++v) pooled[v] = Op::Start(d, hn::LoadU(d, row + v * lanes), w);
   for (int64_t k = bag.begin + 1; k < bag.end; ++k) {
     if (args.ids[k] == args.padding_id) continue;
     row = args.rows.Row(args.ids[k]) + col;
     w = WeightAt<Op>(d, args, k);
-    pooled0 = Op::Next(d, pooled0, hn::LoadU(d, row), w);
-    pooled1 = Op::Next(d, pooled1, hn::LoadU(d, row + lanes), w);
-    pooled2 = Op::Next(d, pooled2, hn::LoadU(d, row + 2 * lanes), w);
-    pooled3 = Op::Next(d, pooled3, hn::LoadU(d, row + 3 * lanes), w);
+    for (int v = 0; v < kVectors; ++v) pooled[v] = Op::Next(d, pooled[v], hn::LoadU(d, row + v * lanes), w);
   }
-  hn::StoreU(Op::Finish(d, pooled0, bag.count), d, out + col);
-  hn::StoreU(Op::Finish(d, pooled1, bag.count), d, out + col + lanes);
-  hn::StoreU(Op::Finish(d, pooled2, bag.count), d, out + col + 2 * lanes);
-  hn::StoreU(Op::Finish(d, pooled3, bag.count), d, out + col + 3 * lanes);
-}
-
-// Columns [col, col + 1 vector) of one bag.
-template <class Op, class D>
-HWY_INLINE void PoolOneVector(D d, const PoolArgs& args, const Bag& bag, int64_t col, float* HWY_RESTRICT out) {
-  Vec<D> pooled =
-      Op::Start(d, hn::LoadU(d, args.rows.Row(args.ids[bag.begin]) + col), WeightAt<Op>(d, args, bag.begin));
-  for (int64_t k = bag.begin + 1; k < bag.end; ++k) {
-    if (args.ids[k] == args.padding_id) continue;
-    pooled = Op::Next(d, pooled, hn::LoadU(d, args.rows.Row(args.ids[k]) + col), WeightAt<Op>(d, args, k));
-  }
-  hn::StoreU(Op::Finish(d, pooled, bag.count), d, out + col);
+  for (int v = 0; v < kVectors; ++v) hn::StoreU(Op::Finish(d, pooled[v], bag.count), d, out + col + v * lanes);
 }
 
 template <class Op>
@@ -83,10 +63,11 @@ HWY_INLINE void PoolBag(const PoolArgs& args, const Bag& bag, float* HWY_RESTRIC
   const int64_t full_lanes = static_cast<int64_t>(hn::Lanes(full));
   const int64_t quarter_lanes = static_cast<int64_t>(hn::Lanes(quarter));
   int64_t col = 0;
-  for (; col + 4 * full_lanes <= cols; col += 4 * full_lanes) PoolFourVectors<Op>(full, args, bag, col, out);
-  for (; col + full_lanes <= cols; col += full_lanes) PoolOneVector<Op>(full, args, bag, col, out);
-  for (; col + quarter_lanes <= cols; col += quarter_lanes) PoolOneVector<Op>(quarter, args, bag, col, out);
-  for (; col < cols; ++col) PoolOneVector<Op>(single, args, bag, col, out);
+  for (; col + 8 * full_lanes <= cols; col += 8 * full_lanes) PoolColumns<Op, 8>(full, args, bag, col, out);
+  for (; col + 4 * full_lanes <= cols; col += 4 * full_lanes) PoolColumns<Op, 4>(full, args, bag, col, out);
+  for (; col + full_lanes <= cols; col += full_lanes) PoolColumns<Op, 1>(full, args, bag, col, out);
+  for (; col + quarter_lanes <= cols; col += quarter_lanes) PoolColumns<Op, 1>(quarter, args, bag, col, out);
+  for (; col < cols; ++col) PoolColumns<Op, 1>(single, args, bag, col, out);
 }
 
 HWY_INLINE Bag CountedBag(const PoolArgs& args, int64_t begin, int64_t end) {
