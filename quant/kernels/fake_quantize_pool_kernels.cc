@@ -33,10 +33,10 @@ using eqat::HWY_NAMESPACE::WeightedSumOp;
 // Rows whose bounds are found together, a vector of them for each of the divisions.
 constexpr int64_t kGroup = 8;
 // Rows whose parameters are found before any of them is quantized: they must still be in the first-level cache then.
-constexpr int64_t kChunk = 16;
+constexpr int64_t kChunk = 32;
 // How far ahead rows are fetched (one for each that is quantized, as a burst would stall), and how much of each: into
 // the second-level cache, whose queue of misses is several times as long as the first's.
-constexpr int64_t kPrefetchRows = 32;
+constexpr int64_t kPrefetchRows = 64;
 constexpr int64_t kPrefetchFloats = 256;
 constexpr int64_t kFloatsPerCacheLine = 16;
 constexpr size_t kMaxLanes = 16;
@@ -47,13 +47,15 @@ using DGroup = hn::CappedTag<float, kGroup>;
 using VF = hn::Vec<DF>;
 using VGroup = hn::Vec<DGroup>;
 
-// Parameters of the rows of one chunk.
+// Where the rows of one chunk are, and their parameters.
 struct ChunkParams {
+  const float* rows[kChunk];
   HWY_ALIGN float scale[kChunk];
   HWY_ALIGN float inverse[kChunk];
   HWY_ALIGN float zero_point[kChunk];
-  HWY_ALIGN float zero_point_head[kChunk];    // zero_point = head + tail; both 0 where y needs double
+  HWY_ALIGN float zero_point_head[kChunk];    // zero_point = head + tail
   HWY_ALIGN float minus_tail_scaled[kChunk];  // -tail * scale
+  uint8_t needs_no_double[kChunk];            // whether head and tail hold
 };
 
 struct MinOf {
@@ -186,8 +188,9 @@ class Kernel {
   HWY_INLINE bool FindParams(const int64_t* ids, int64_t count, ChunkParams& params) const {
     HWY_ALIGN float min_vals[kGroup];
     HWY_ALIGN float max_vals[kGroup];
+    FindRows(ids, count, params);
     for (int64_t first = 0; first < count; first += kGroup) {
-      if (!FindGroup<kSearch>(ids + first, count - first, first, min_vals, max_vals, params)) return false;
+      if (!FindGroup<kSearch>(first, min_vals, max_vals, params)) return false;
     }
     return true;
   }
@@ -197,9 +200,10 @@ class Kernel {
     ChunkParams params;
     HWY_ALIGN float min_vals[kGroup];
     HWY_ALIGN float max_vals[kGroup];
-    if (!FindGroup<NanSearch::kRows>(ids, count, 0, min_vals, max_vals, params)) return false;
+    FindRows(ids, count, params);
+    if (!FindGroup<NanSearch::kRows>(0, min_vals, max_vals, params)) return false;
     for (int64_t i = 0; i < count; ++i) {
-      const float* const row = table_.Row(ids[i]);
+      const float* const row = params.rows[i];
       bounds[i] = {WithSignOfFirstZero(row, min_vals[i]), WithSignOfFirstZero(row, max_vals[i])};
     }
     return true;
@@ -251,14 +255,22 @@ class Kernel {
     return bound == 0.0f ? *std::find(row, row + table_.cols, 0.0f) : bound;
   }
 
+  // The last row stands in for those that are missing in its group.
+  HWY_INLINE void FindRows(const int64_t* ids, int64_t count, ChunkParams& params) const {
+    for (int64_t i = 0; i < count; ++i) params.rows[i] = table_.Row(ids[i]);
+    for (int64_t i = count; i % kGroup != 0; ++i) params.rows[i] = params.rows[count - 1];
+  }
+
+  // Rows [at, at + kGroup) of the chunk.
   template <NanSearch kSearch>
-  HWY_INLINE bool FindGroup(const int64_t* ids, int64_t count, int64_t at, float* HWY_RESTRICT min_vals,
-                            float* HWY_RESTRICT max_vals, ChunkParams& params) const {
+  HWY_INLINE bool FindGroup(int64_t at, float* HWY_RESTRICT min_vals, float* HWY_RESTRICT max_vals,
+                            ChunkParams& params) const {
     VGroup mins[kGroup];
     VGroup maxs[kGroup];
     VF zeros = hn::Zero(DF());
+#pragma GCC unroll 8
     for (int64_t i = 0; i < kGroup; ++i) {
-      const LaneBounds<kSearch> bounds(table_.Row(ids[std::min(i, count - 1)]), table_.cols, zeros);
+      const LaneBounds<kSearch> bounds(params.rows[at + i], table_.cols, zeros);
       mins[i] = Fold(DF(), bounds.min, MinOf());
       maxs[i] = Fold(DF(), bounds.max, MaxOf());
     }
@@ -282,7 +294,8 @@ class Kernel {
       const VGroup head = hn::Sub(hn::Add(zero_point, hn::Set(d, head_shift_)), hn::Set(d, head_shift_));
       const auto needs_no_double =
           hn::And(hn::Ge(zero_point, hn::Set(d, float_from_)), hn::Lt(zero_point, hn::Set(d, float_to_)));
-      hn::Store(hn::IfThenElseZero(needs_no_double, head), d, params.zero_point_head + at + i);
+      hn::Store(head, d, params.zero_point_head + at + i);
+      StoreFlags(d, needs_no_double, params.needs_no_double + at + i);
       hn::Store(hn::Mul(hn::Sub(head, zero_point), scale), d, params.minus_tail_scaled + at + i);
     }
     const bool finite = kSearch == NanSearch::kSums || hn::AllTrue(DF(), hn::Eq(zeros, hn::Zero(DF())));
@@ -299,17 +312,15 @@ class Kernel {
       const int64_t id = segment.args.ids[k];
       if (col == 0) Prefetch(segment.args.ids[std::min(k + kPrefetchRows, segment.last_position)]);
       if (id == segment.args.padding_id) continue;
-      const float* HWY_RESTRICT row = table_.Row(id) + col;
       const int64_t slot = k - segment.chunk;
-      const float zero_point = segment.params.zero_point[slot];
+      const float* HWY_RESTRICT row = segment.params.rows[slot] + col;
       const V w = hn::Set(d, Op::kWeighted ? segment.args.weights[k] : 1.0f);
 #if HWY_NATIVE_FMA
-      const float zero_point_head = segment.params.zero_point_head[slot];
-      if (HWY_LIKELY(zero_point_head != 0.0f)) {
+      if (HWY_LIKELY(segment.params.needs_no_double[slot] != 0)) {
         const V inverse = hn::Set(d, segment.params.inverse[slot]);
-        const V z = hn::Set(d, zero_point);
+        const V z = hn::Set(d, segment.params.zero_point[slot]);
         const V scale = hn::Set(d, segment.params.scale[slot]);
-        const V head = hn::Set(d, zero_point_head);
+        const V head = hn::Set(d, segment.params.zero_point_head[slot]);
         const V tail = hn::Set(d, segment.params.minus_tail_scaled[slot]);
         for (int v = 0; v < kVectors; ++v) {
           const V q = hn::Round(hn::MulAdd(hn::LoadU(d, row + v * lanes), inverse, z));
@@ -319,7 +330,8 @@ class Kernel {
       }
 #endif
       HWY_ALIGN float values[kVectors * hn::MaxLanes(D())];
-      const AffineRow affine = {segment.params.scale[slot], segment.params.inverse[slot], zero_point};
+      const AffineRow affine = {segment.params.scale[slot], segment.params.inverse[slot],
+                                segment.params.zero_point[slot]};
       FakeQuantizeInDouble(row, static_cast<int64_t>(kVectors * lanes), affine, values);
       for (int v = 0; v < kVectors; ++v) pooled[v] = Op::Next(d, pooled[v], hn::Load(d, values + v * lanes), w);
     }
@@ -329,6 +341,12 @@ class Kernel {
       ordered = hn::And(ordered, hn::Eq(pooled[v], pooled[v]));
     }
     return hn::AllTrue(d, ordered);
+  }
+
+  static HWY_INLINE void StoreFlags(DGroup d, hn::Mask<DGroup> mask, uint8_t* HWY_RESTRICT flags) {
+    const hn::RebindToSigned<DGroup> di;
+    const hn::Rebind<uint8_t, DGroup> du8;
+    hn::StoreU(hn::DemoteTo(du8, hn::IfThenElseZero(hn::RebindMask(di, mask), hn::Set(di, 1))), du8, flags);
   }
 
   float length_;
