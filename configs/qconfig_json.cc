@@ -58,6 +58,14 @@ std::vector<std::string> NamesOf(const std::vector<ObserverKind>& kinds) {
   return names;
 }
 
+std::vector<std::string> DeployNames() {
+  std::vector<std::string> names;
+  for (const quant::DeployTraits& traits : quant::kDeploys) {
+    if (names.empty() || names.back() != traits.name) names.emplace_back(traits.name);
+  }
+  return names;
+}
+
 std::vector<std::string> PresetNames() {
   std::vector<std::string> names;
   for (const QConfig& preset : quant::QConfigPresets()) names.push_back(preset.name);
@@ -117,7 +125,6 @@ absl::StatusOr<WeightConfig> WeightFrom(const Json& json, absl::string_view file
   EQAT_ASSIGN_OR_RETURN(config.fake_quantize, FakeQuantizeFrom(object));
   EQAT_ASSIGN_OR_RETURN(config.observer, ObserverFrom(object));
   EQAT_RETURN_IF_ERROR(object.Finish());
-  EQAT_RETURN_IF_ERROR(AtPlace(absl::StrCat(file, ": ", pointer), Validate(config)));
   return config;
 }
 
@@ -128,8 +135,11 @@ absl::StatusOr<QConfig> SpelledOutFrom(const Json& json, absl::string_view file,
   EQAT_ASSIGN_OR_RETURN(const std::optional<int> activation, object.OptionalChoice("activation", NamesOf(kinds)));
   if (activation.has_value()) qconfig.activation = kinds[*activation];
   EQAT_ASSIGN_OR_RETURN(const Json* weight, object.Object("weight"));
+  EQAT_ASSIGN_OR_RETURN(const std::optional<int> deploy, object.OptionalChoice("deploy", DeployNames()));
   EQAT_RETURN_IF_ERROR(object.Finish());
   EQAT_ASSIGN_OR_RETURN(qconfig.weight, WeightFrom(*weight, file, object.PointerTo("weight")));
+  if (deploy.has_value()) qconfig.weight.deploy = quant::DeployFromName(DeployNames()[*deploy]);
+  EQAT_RETURN_IF_ERROR(AtPlace(absl::StrCat(file, ": ", object.PointerTo("weight")), Validate(qconfig.weight)));
   return qconfig;
 }
 
@@ -265,6 +275,7 @@ Json ToJson(const MaybeQConfig& qconfig) {
   Json json;
   json["activation"] = TraitsOf(qconfig->activation).name;
   json["weight"] = ToJson(qconfig->weight);
+  if (qconfig->weight.deploy.has_value()) json["deploy"] = quant::DeployName(*qconfig->weight.deploy);
   return json;
 }
 

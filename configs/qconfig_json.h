@@ -4,7 +4,8 @@
 //
 // {"version": 1, "global": Q, "object_type": {TYPE: Q}, "module_name_regex": [{"pattern": P, "qconfig": Q}],
 //  "module_name": {NAME: Q}, "description": TEXT}
-// Q: preset name, null ("leave in float"), or {"weight": {...}, "activation": "NoopObserver" or "PlaceholderObserver"}.
+// Q: preset name, null ("leave in float"), or {"weight": {...}, "activation": "NoopObserver" or "PlaceholderObserver",
+// "deploy": FORMAT}.
 // weight: only the observer is required, other defaults are torch's; without "fake_quantize": "FakeQuantize" it is the
 // observer alone.
 #ifndef EQAT_CONFIGS_QCONFIG_JSON_H_

@@ -53,6 +53,34 @@ absl::Status CheckObserverAgainstScheme(const ObserverConfig& config) {
                          kind.per_channel ? "a per_channel qscheme" : "a per_tensor qscheme");
 }
 
+std::string DtypesOf(Deploy deploy) {
+  std::string names;
+  for (const DtypeTraits& dtype : kDtypes) {
+    if (FindDeploy(deploy, dtype.dtype) != nullptr) absl::StrAppend(&names, names.empty() ? "" : " or ", dtype.name);
+  }
+  return names;
+}
+
+absl::Status CheckDeploy(Deploy deploy, const ObserverConfig& observer) {
+  const std::string name = DeployName(deploy);
+  if (FindDeploy(deploy, observer.dtype) == nullptr) {
+    return InvalidArgument("dtype", absl::StrCat("does not suit deploy ", name), TraitsOf(observer.dtype).name,
+                           DtypesOf(deploy));
+  }
+  if (observer.quant_min.has_value() || observer.reduce_range) {
+    return InvalidArgument(observer.reduce_range ? "reduce_range" : kRangeFields,
+                           absl::StrCat("deploy ", name, " uses every code"), "a smaller code range",
+                           absl::StrCat("no ", kRangeFields, " or reduce_range"));
+  }
+  if (observer.kind != ObserverKind::kMovingAveragePerChannelMinMax || observer.ch_axis != 0 ||
+      observer.averaging_constant != 1.0) {
+    return InvalidArgument("observer", absl::StrCat("deploy ", name, " finds the parameters of each row in the row"),
+                           TraitsOf(observer.kind).name,
+                           "MovingAveragePerChannelMinMaxObserver with averaging_constant 1 and ch_axis 0");
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<CodeRange> CodeRangeOf(const ObserverConfig& config) {
@@ -114,7 +142,19 @@ absl::Status Validate(const WeightConfig& config) {
   if (!kind.computes_qparams) {
     return InvalidArgument("observer", "finds no range", kind.name, "a MinMax observer");
   }
-  return Validate(config.observer);
+  EQAT_RETURN_IF_ERROR(Validate(config.observer));
+  return config.deploy.has_value() ? CheckDeploy(*config.deploy, config.observer) : absl::OkStatus();
+}
+
+const DeployTraits* DeployOf(const WeightConfig& config) {
+  return config.deploy.has_value() ? FindDeploy(*config.deploy, config.observer.dtype) : nullptr;
+}
+
+absl::Status CheckDeployedWidth(const DeployTraits& deploy, int64_t cols) {
+  if (cols > 0 && cols % deploy.column_multiple == 0) return absl::OkStatus();
+  return InvalidArgument(
+      "deploy", absl::StrCat(deploy.name, " cannot hold rows of this width"), absl::StrCat(cols, " columns"),
+      deploy.column_multiple == 1 ? "at least 1 column" : absl::StrCat("a multiple of ", deploy.column_multiple));
 }
 
 const std::vector<QConfig>& QConfigPresets() {

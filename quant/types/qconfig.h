@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "quant/types/deploy.h"
 #include "quant/types/dtype.h"
 #include "quant/types/qscheme.h"
 
@@ -62,6 +63,9 @@ struct ObserverConfig {
 struct WeightConfig {
   bool fake_quantize = true;
   ObserverConfig observer;
+  // The format the weight will be served in: codes and values are then those of quant/deploy_arithmetic.h, found from
+  // each row itself, and the observer only records.
+  std::optional<Deploy> deploy;
 
   bool operator==(const WeightConfig&) const = default;
 };
@@ -82,9 +86,14 @@ struct CodeRange {
 absl::StatusOr<CodeRange> CodeRangeOf(const ObserverConfig& config);
 
 // Meaning, not syntax: kind against qscheme, code range, symmetric with reduced quint8, eps and averaging_constant
-// finite. InvalidArgument with the offending values.
+// finite; with `deploy` a dtype that the format has, its whole code range, and an observer that follows each row.
+// InvalidArgument with the offending values.
 absl::Status Validate(const ObserverConfig& config);
 absl::Status Validate(const WeightConfig& config);
+// InvalidArgument unless rows of `cols` values suit the format.
+absl::Status CheckDeployedWidth(const DeployTraits& deploy, int64_t cols);
+// The format that `config` names; null if it names none, or none that has its dtype.
+const DeployTraits* DeployOf(const WeightConfig& config);
 
 // Presets: default_embedding_qat_qconfig, .._4bit, .._2bit, float_qparams_weight_only_qconfig, .._4bit, .._2bit.
 const std::vector<QConfig>& QConfigPresets();

@@ -93,7 +93,7 @@ TEST(QConfigJson, DefaultsAreTorchs) {
 
 TEST(QConfigJson, ShippedFilesAreValid) {
   const std::vector<std::string> paths = JsonFiles(EQAT_CONFIGS);
-  EXPECT_THAT(paths, SizeIs(7));
+  EXPECT_THAT(paths, SizeIs(12));
   for (const std::string& path : paths) EQAT_EXPECT_OK(ReadQConfigMapping(path));
 }
 
