@@ -127,6 +127,19 @@ absl::StatusOr<quant::Dtype> ReadDtype(ObjectReader& reader) {
   return choice ? dtypes[*choice] : DefaultDtype(bits);
 }
 
+// Null for a table in our own arithmetic.
+absl::StatusOr<const quant::DeployTraits*> ReadDeploy(ObjectReader& reader, quant::Dtype dtype) {
+  std::vector<std::string> names;
+  std::vector<const quant::DeployTraits*> deploys;
+  for (const quant::DeployTraits& traits : quant::kDeploys) {
+    if (quant::FindDeploy(traits.deploy, dtype) != &traits) continue;
+    names.emplace_back(traits.name);
+    deploys.push_back(&traits);
+  }
+  EQAT_ASSIGN_OR_RETURN(const std::optional<int> choice, reader.OptionalChoice("deploy", names));
+  return choice ? deploys[*choice] : nullptr;
+}
+
 absl::StatusOr<ModuleSpec> ReadTable(ObjectReader& reader, TableKind kind, bool is_bag, const std::string& where) {
   TableSpec spec{.kind = kind, .is_bag = is_bag};
   nn::EmbeddingBagOptions& options = spec.options;
@@ -136,10 +149,12 @@ absl::StatusOr<ModuleSpec> ReadTable(ObjectReader& reader, TableKind kind, bool 
   if (kind == TableKind::kQat) {
     EQAT_ASSIGN_OR_RETURN(spec.qconfig, ReadQConfig(reader));
     EQAT_RETURN_IF_ERROR(
-        AtPlace(where, qat::ValidateEmbeddingQConfig(*spec.qconfig, is_bag ? "qat.EmbeddingBag" : "qat.Embedding")));
+        AtPlace(where, qat::ValidateEmbeddingQConfig(*spec.qconfig, is_bag ? "qat.EmbeddingBag" : "qat.Embedding",
+                                                     options.embedding_dim)));
   } else if (kind == TableKind::kQuantized) {
     if (options.max_norm) return reader.Error("max_norm", "conversion has applied it", "null");
     EQAT_ASSIGN_OR_RETURN(spec.dtype, ReadDtype(reader));
+    EQAT_ASSIGN_OR_RETURN(spec.deploy, ReadDeploy(reader, spec.dtype));
   }
   return ModuleSpec(std::move(spec));
 }
@@ -286,6 +301,7 @@ void WriteTable(const T& table, Json& json) {
   if constexpr (kIsQuantized<T>) {
     json["bits"] = table.weight().bits();
     json["dtype"] = quant::TraitsOf(table.weight().dtype()).name;
+    if (table.weight().deploy() != nullptr) json["deploy"] = table.weight().deploy()->name;
   }
 }
 

@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "io/json_reader.h"
 #include "model/model.h"
+#include "quant/types/deploy.h"
 #include "quant/types/dtype.h"
 #include "quant/types/qconfig.h"
 
@@ -23,9 +24,10 @@ enum class TableKind : uint8_t { kFloat, kQat, kQuantized };
 struct TableSpec {
   TableKind kind = TableKind::kFloat;
   bool is_bag = false;
-  nn::EmbeddingBagOptions options;             // mode and include_last_offset of bags only
-  std::optional<quant::QConfig> qconfig;       // kQat
-  quant::Dtype dtype = quant::Dtype::kQUInt8;  // kQuantized
+  nn::EmbeddingBagOptions options;              // mode and include_last_offset of bags only
+  std::optional<quant::QConfig> qconfig;        // kQat
+  quant::Dtype dtype = quant::Dtype::kQUInt8;   // kQuantized
+  const quant::DeployTraits* deploy = nullptr;  // kQuantized; null: our own arithmetic
 };
 
 using ModuleSpec = std::variant<TableSpec, nn::LinearOptions, ReLU, Sigmoid, Dropout, nn::BatchNorm1dOptions>;

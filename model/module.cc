@@ -38,6 +38,19 @@ std::string TextOf(const Table& table) {
   return table.ToString();
 }
 
+// The format that a QAT table is trained for; null for none.
+const quant::DeployTraits* DeployOfQat(const Module& module) {
+  return std::visit(
+      [](const auto& alternative) -> const quant::DeployTraits* {
+        if constexpr (kIsQat<std::decay_t<decltype(alternative)>>) {
+          return quant::DeployOf(alternative.qconfig().weight);
+        } else {
+          return nullptr;
+        }
+      },
+      module);
+}
+
 }  // namespace
 
 const std::vector<std::string>& TypeNames() {
@@ -119,8 +132,10 @@ int64_t ParameterBytesConverted(const Module& module) {
   if (!IsQat(module)) return ParameterBytes(module);
   const EmbeddingLookup& table = *AsLookup(module);
   if (table.num_embeddings() == 0) return 0;
+  const quant::DeployTraits* const deploy = DeployOfQat(module);
   constexpr int64_t kQParamsBytes = 2 * sizeof(float);  // scale and zero point of a row
-  const int64_t row_bytes = quant::kernels::PackedRowBytes(table.embedding_dim(), WeightBits(module)) + kQParamsBytes;
+  const int64_t row_bytes = quant::kernels::PackedRowBytes(table.embedding_dim(), WeightBits(module)) +
+                            (deploy == nullptr ? kQParamsBytes : deploy->ParamBytesOf(table.embedding_dim()));
   // Only a table without columns can have so many rows.
   return CheckedMul(table.num_embeddings(), row_bytes).value_or(INT64_MAX);
 }

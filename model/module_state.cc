@@ -75,12 +75,18 @@ absl::StatusOr<Table> TensorSource::ReadTable(const std::string& name, int64_t r
   return table;
 }
 
-absl::StatusOr<std::vector<float>> TensorSource::ReadVector(const std::string& name, const std::vector<int64_t>& sizes,
+absl::StatusOr<std::vector<float>> TensorSource::ReadFloats(const std::string& name,
+                                                            const std::vector<std::vector<int64_t>>& shapes,
                                                             const std::vector<TensorDtype>& dtypes) {
-  std::vector<std::vector<int64_t>> shapes;
-  for (const int64_t size : sizes) shapes.push_back({size});
   EQAT_RETURN_IF_ERROR(Expect(name, dtypes, shapes).status());
   return reader_->ReadFloats(name);
+}
+
+absl::StatusOr<std::vector<float>> TensorSource::ReadVector(const std::string& name,
+                                                            const std::vector<int64_t>& sizes) {
+  std::vector<std::vector<int64_t>> shapes;
+  for (const int64_t size : sizes) shapes.push_back({size});
+  return ReadFloats(name, shapes, {TensorDtype::kF32});
 }
 
 absl::StatusOr<bool> TensorSource::ReadFlag(const std::string& name) {
@@ -172,14 +178,17 @@ absl::StatusOr<Module> BuildQuantizedTable(const std::string& name, const TableS
   const int64_t row_bytes = quant::kernels::PackedRowBytes(spec.options.embedding_dim, bits);
   EQAT_ASSIGN_OR_RETURN(absl::Span<const uint8_t> codes, source.ReadBytes(name + ".weight.codes", rows, row_bytes));
   const std::string scale_name = name + ".weight.scale";
-  const std::string zero_point_name = name + ".weight.zero_point";
-  EQAT_RETURN_IF_ERROR(source.RefuseGroups(scale_name));
-  EQAT_RETURN_IF_ERROR(source.RefuseGroups(zero_point_name));
-  EQAT_ASSIGN_OR_RETURN(const std::vector<float> scale, source.ReadVector(scale_name, {rows}, parameter_dtypes));
+  const std::string zero_point_name = absl::StrCat(name, ".weight.", OffsetName(spec.deploy));
+  if (spec.deploy == nullptr) {
+    EQAT_RETURN_IF_ERROR(source.RefuseGroups(scale_name));
+    EQAT_RETURN_IF_ERROR(source.RefuseGroups(zero_point_name));
+  }
+  const std::vector<int64_t> shape = ParameterShape(spec.deploy, rows, spec.options.embedding_dim);
+  EQAT_ASSIGN_OR_RETURN(const std::vector<float> scale, source.ReadFloats(scale_name, {shape}, parameter_dtypes));
   EQAT_ASSIGN_OR_RETURN(const std::vector<float> zero_point,
-                        source.ReadVector(zero_point_name, {rows}, parameter_dtypes));
+                        source.ReadFloats(zero_point_name, {shape}, parameter_dtypes));
   absl::StatusOr<quant::QuantizedTable> packed = quant::QuantizedTable::FromPacked(
-      rows, spec.options.embedding_dim, spec.dtype, codes, source.keeper(), scale, zero_point);
+      rows, spec.options.embedding_dim, spec.dtype, codes, source.keeper(), scale, zero_point, spec.deploy);
   if (!packed.ok()) return AtPlace(absl::StrCat(source.path(), ": ", name), packed.status());
   EQAT_ASSIGN_OR_RETURN(T table, T::Create(*std::move(packed), OptionsFor<T>(spec), name));
   return Module(std::move(table));
@@ -316,6 +325,28 @@ void AppendBatchNorm(const std::string& name, const nn::BatchNorm1d& batch_norm,
   }
 }
 
+// Scales and offsets of a deployed table, in the dtype of its format.
+void AppendDeployedParams(const std::string& name, const quant::QuantizedTable& table, TensorSink& sink) {
+  std::vector<float> scale, offset;
+  for (int64_t row = 0; row < table.rows(); ++row) {
+    for (const quant::QParams& params : table.params(row)) {
+      scale.push_back(params.scale);
+      offset.push_back(params.zero_point);
+    }
+  }
+  const std::vector<int64_t> shape = ParameterShape(table.deploy(), table.rows(), table.cols());
+  const auto append = [&](const char* key, std::vector<float> values) {
+    const std::string tensor = absl::StrCat(name, ".weight.", key);
+    if (ParameterDtype(table.deploy()) == TensorDtype::kF16) {
+      AppendOwned(tensor, TensorDtype::kF16, shape, io::ToFloat16(values), sink);
+    } else {
+      AppendOwned(tensor, TensorDtype::kF32, shape, std::move(values), sink);
+    }
+  };
+  append("scale", std::move(scale));
+  append(OffsetName(table.deploy()), std::move(offset));
+}
+
 // Codes and parameters of a row may lie together; each is a tensor of its own in the file.
 void AppendQuantized(const std::string& name, const quant::QuantizedTable& table, TensorSink& sink) {
   const quant::PackedRows& packed = table.packed_rows();
@@ -328,6 +359,7 @@ void AppendQuantized(const std::string& name, const quant::QuantizedTable& table
   };
   append(".weight.codes", TensorDtype::kU8, {packed.rows, table.row_bytes()}, packed.codes, table.row_bytes(),
          packed.code_stride);
+  if (table.deploy() != nullptr) return AppendDeployedParams(name, table, sink);
   append(".weight.scale", TensorDtype::kF32, {packed.rows}, packed.params + offsetof(quant::QParams, scale),
          sizeof(float), packed.param_stride);
   append(".weight.zero_point", TensorDtype::kF32, {packed.rows}, packed.params + offsetof(quant::QParams, zero_point),
@@ -335,6 +367,19 @@ void AppendQuantized(const std::string& name, const quant::QuantizedTable& table
 }
 
 }  // namespace
+
+const char* OffsetName(const quant::DeployTraits* deploy) {
+  return deploy != nullptr && deploy->has_bias() ? "bias" : "zero_point";
+}
+
+std::vector<int64_t> ParameterShape(const quant::DeployTraits* deploy, int64_t rows, int64_t cols) {
+  if (deploy == nullptr || deploy->group == 0) return {rows};
+  return {rows, deploy->GroupsOf(cols)};
+}
+
+io::TensorDtype ParameterDtype(const quant::DeployTraits* deploy) {
+  return deploy != nullptr && deploy->has_half_params() ? TensorDtype::kF16 : TensorDtype::kF32;
+}
 
 absl::StatusOr<Module> BuildModule(const std::string& name, ModuleSpec spec, TensorSource& source) {
   return std::visit([&](const auto& alternative) { return Build(name, alternative, source); }, spec);

@@ -1,5 +1,5 @@
 // A module's tensors in model.safetensors, with the names, dtypes and shapes of torch's state_dict. Internal to this
-// folder; docs/model_directory.md lists them all.
+// folder and to formats/; docs/model_directory.md lists them all.
 #ifndef EQAT_MODEL_MODULE_STATE_H_
 #define EQAT_MODEL_MODULE_STATE_H_
 
@@ -23,9 +23,12 @@ class TensorSource {
 
   // F32 (adopted from the mapping), F16 or BF16 (converted; NaN and infinity are refused).
   absl::StatusOr<Table> ReadTable(const std::string& name, int64_t rows, int64_t cols);
-  // A vector of `dtypes` whose only dimension is one of `sizes`.
-  absl::StatusOr<std::vector<float>> ReadVector(const std::string& name, const std::vector<int64_t>& sizes,
-                                                const std::vector<io::TensorDtype>& dtypes = {io::TensorDtype::kF32});
+  // Values of one of `dtypes` in one of `shapes`.
+  absl::StatusOr<std::vector<float>> ReadFloats(const std::string& name,
+                                                const std::vector<std::vector<int64_t>>& shapes,
+                                                const std::vector<io::TensorDtype>& dtypes);
+  // An F32 vector whose only dimension is one of `sizes`.
+  absl::StatusOr<std::vector<float>> ReadVector(const std::string& name, const std::vector<int64_t>& sizes);
   absl::StatusOr<bool> ReadFlag(const std::string& name);      // U8 [1], 0 or 1
   absl::StatusOr<int64_t> ReadCount(const std::string& name);  // I64 scalar, not negative
   // U8 [rows, row_bytes], a view that lives as long as keeper().
@@ -49,6 +52,13 @@ class TensorSource {
 
 // The module `name` of `spec` with its tensors from `source`.
 absl::StatusOr<Module> BuildModule(const std::string& name, ModuleSpec spec, TensorSource& source);
+
+// The tensors of a quantized table's parameters, in our own arithmetic (`deploy` null) or a deployed format's.
+// "bias" or "zero_point": (code - zero_point) * scale, or code * scale + bias.
+const char* OffsetName(const quant::DeployTraits* deploy);
+// [rows], or [rows, groups] where columns have groups.
+std::vector<int64_t> ParameterShape(const quant::DeployTraits* deploy, int64_t rows, int64_t cols);
+io::TensorDtype ParameterDtype(const quant::DeployTraits* deploy);
 
 // Tensors to be written, with what they view.
 struct TensorSink {

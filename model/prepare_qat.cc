@@ -100,7 +100,8 @@ absl::StatusOr<Plan> MakePlan(const Model& model, const QConfigMapping& mapping,
     change.reason = ReasonToLeave(*model.Find(name), resolution);
     if (change.reason.empty()) {
       if (accept_observer_alone) resolution.qconfig->weight.fake_quantize = true;
-      EQAT_RETURN_IF_ERROR(AtPlace(name, qat::ValidateEmbeddingQConfig(*resolution.qconfig, type)));
+      EQAT_RETURN_IF_ERROR(AtPlace(name, qat::ValidateEmbeddingQConfig(*resolution.qconfig, type,
+                                                                       AsLookup(*model.Find(name))->embedding_dim())));
       plan.to_change.emplace_back(name, *std::move(resolution.qconfig));
     }
     plan.report.push_back(std::move(change));

@@ -42,7 +42,8 @@ absl::StatusOr<Embedding> Embedding::FromFloat(nn::Embedding&& module) {
     return FailedPrecondition(module.name().empty() ? "qat.Embedding" : module.name(),
                               "the float module has no qconfig to be prepared with");
   }
-  if (const absl::Status status = ValidateEmbeddingQConfig(*module.qconfig(), "qat.Embedding"); !status.ok()) {
+  if (const absl::Status status = ValidateEmbeddingQConfig(*module.qconfig(), "qat.Embedding", module.embedding_dim());
+      !status.ok()) {
     return module.name().empty() ? status : AtPlace(module.name(), status);
   }
   EQAT_ASSIGN_OR_RETURN(quant::FakeQuantize fake_quantize, quant::FakeQuantize::Create(module.qconfig()->weight));

@@ -28,7 +28,7 @@ absl::StatusOr<nn::LookupContext*> BeginLookup(const nn::EmbeddingBagOptions& op
 
 }  // namespace
 
-absl::Status ValidateEmbeddingQConfig(const quant::QConfig& qconfig, absl::string_view module) {
+absl::Status ValidateEmbeddingQConfig(const quant::QConfig& qconfig, absl::string_view module, int64_t embedding_dim) {
   const quant::WeightConfig& weight = qconfig.weight;
   if (!weight.fake_quantize) {
     return InvalidArgument(module, "the qconfig's weight is an observer alone, which does not fake-quantize",
@@ -43,7 +43,9 @@ absl::Status ValidateEmbeddingQConfig(const quant::QConfig& qconfig, absl::strin
     return InvalidArgument(module, "the qconfig's weight has a ch_axis other than the rows of a table",
                            absl::StrCat(weight.observer.ch_axis), "0");
   }
-  return AtPlace(module, quant::Validate(weight));
+  EQAT_RETURN_IF_ERROR(AtPlace(module, quant::Validate(weight)));
+  const quant::DeployTraits* const deploy = quant::DeployOf(weight);
+  return deploy == nullptr ? absl::OkStatus() : AtPlace(module, quant::CheckDeployedWidth(*deploy, embedding_dim));
 }
 
 EmbeddingBag::EmbeddingBag(nn::EmbeddingBag&& module, quant::FakeQuantize&& fake_quantize)
@@ -61,7 +63,9 @@ absl::StatusOr<EmbeddingBag> EmbeddingBag::FromFloat(nn::EmbeddingBag&& module) 
     return FailedPrecondition(module.name().empty() ? "qat.EmbeddingBag" : module.name(),
                               "the float module has no qconfig to be prepared with");
   }
-  if (const absl::Status status = ValidateEmbeddingQConfig(*module.qconfig(), "qat.EmbeddingBag"); !status.ok()) {
+  if (const absl::Status status =
+          ValidateEmbeddingQConfig(*module.qconfig(), "qat.EmbeddingBag", module.embedding_dim());
+      !status.ok()) {
     return module.name().empty() ? status : AtPlace(module.name(), status);
   }
   EQAT_ASSIGN_OR_RETURN(quant::FakeQuantize fake_quantize, quant::FakeQuantize::Create(module.qconfig()->weight));

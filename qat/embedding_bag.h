@@ -28,8 +28,9 @@
 namespace eqat::qat {
 
 // What every QAT table asks of a qconfig: FakeQuantize (not a bare observer) with qscheme
-// per_channel_affine_float_qparams on ch_axis 0. `module` is "qat.Embedding" or "qat.EmbeddingBag".
-absl::Status ValidateEmbeddingQConfig(const quant::QConfig& qconfig, absl::string_view module);
+// per_channel_affine_float_qparams on ch_axis 0, and if it names a format to be deployed in, one that can hold rows of
+// `embedding_dim`. `module` is "qat.Embedding" or "qat.EmbeddingBag".
+absl::Status ValidateEmbeddingQConfig(const quant::QConfig& qconfig, absl::string_view module, int64_t embedding_dim);
 
 class EmbeddingBag final : public EmbeddingLookup {
  public:

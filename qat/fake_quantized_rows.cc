@@ -11,17 +11,13 @@
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
 #include "core/error.h"
-#include "core/parallel_for.h"
 #include "core/scratch_memory.h"
 #include "core/status_macros.h"
-#include "quant/kernels/fake_quantize_kernels.h"
 #include "quant/packed_rows.h"
 #include "quant/quantize_rows.h"
 
 namespace eqat::qat {
 namespace {
-
-constexpr int64_t kRowBlock = 64;
 
 MutableTableView ViewOf(std::vector<float>& values, int64_t cols, int64_t rows) {
   return MutableTableView(values.data(), rows, cols);
@@ -68,21 +64,6 @@ absl::Status CheckContent(const quant::FakeQuantize& fake_quantize, TableView ta
   if (!fake_quantize.fake_quant_enabled() && !fake_quantize.observer_enabled()) return CheckFinite(rows, content);
   return fake_quantize.EvaluateContent(table, rows, content, MutableTableView(), /*codes=*/nullptr,
                                        /*qparams=*/nullptr);
-}
-
-// The straight-through mask of rows that were quantized with `qparams`.
-void FillMask(const quant::FakeQuantize& fake_quantize, TableView content, absl::Span<const quant::QParams> qparams,
-              nn::LookupContext& context) {
-  context.mask.resize(content.rows * content.cols);
-  const quant::CodeRange range = fake_quantize.code_range();
-  ParallelFor(content.rows, kRowBlock, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const quant::kernels::AffineParams params{qparams[i].scale, qparams[i].zero_point, range.quant_min,
-                                                range.quant_max};
-      quant::kernels::FakeQuantizeRow(content.Row(i), content.cols, params, context.rows.data() + i * content.cols,
-                                      context.mask.data() + i * content.cols, /*codes=*/nullptr);
-    }
-  });
 }
 
 // pool(pooled) into memory of its own, copied to `out` once it has succeeded.
@@ -153,10 +134,9 @@ absl::Status EvaluateAndRenormRows(const nn::EmbeddingOptions& options, Table& w
   const TableView content = ViewOf(copies, y.cols, y.rows);
   context.mask.clear();
   if (fake_quantize.fake_quant_enabled()) {
-    std::vector<quant::QParams> qparams(rows.size());
-    EQAT_RETURN_IF_ERROR(
-        fake_quantize.EvaluateContent(weight.view(), rows, content, y, /*codes=*/nullptr, qparams.data()));
-    FillMask(fake_quantize, content, qparams, context);
+    context.mask.resize(copies.size());
+    EQAT_RETURN_IF_ERROR(fake_quantize.EvaluateContent(weight.view(), rows, content, y, /*codes=*/nullptr,
+                                                       /*qparams=*/nullptr, context.mask.data()));
   } else {
     EQAT_RETURN_IF_ERROR(CheckContent(fake_quantize, weight.view(), rows, content));
     context.rows = std::move(copies);
@@ -185,7 +165,9 @@ absl::StatusOr<quant::QuantizedTable> QuantizeTable(const nn::EmbeddingOptions& 
     std::vector<float> copies = RenormedCopies(options, table, rows);
     return quant::QuantizeContent(fake_quantize, table, begin, ViewOf(copies, table.cols, end - begin), packed);
   };
-  return quant::QuantizedTable::BuildPacked(weight.rows(), weight.cols(), fake_quantize.config().observer.dtype, fill);
+  const quant::WeightConfig& config = fake_quantize.config();
+  return quant::QuantizedTable::BuildPacked(weight.rows(), weight.cols(), config.observer.dtype, fill,
+                                            quant::DeployOf(config));
 }
 
 std::string WithFakeQuantLine(const std::string& module_text, const quant::FakeQuantize& fake_quantize,

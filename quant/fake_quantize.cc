@@ -10,6 +10,7 @@
 #include "core/parallel_for.h"
 #include "core/status_macros.h"
 #include "quant/bounds.h"
+#include "quant/deploy_arithmetic.h"
 #include "quant/fake_quantize_state.h"
 #include "quant/observer.h"
 #include "quant/row_observer.h"
@@ -34,6 +35,19 @@ void PrefetchRow(TableView table, int64_t row) {
 void PassThrough(absl::Span<const float> values, float* y, uint8_t* mask) {
   if (y != nullptr && y != values.data()) std::copy(values.begin(), values.end(), y);
   if (mask != nullptr) std::fill_n(mask, values.size(), uint8_t{1});
+}
+
+// No frozen scale and zero point stand for the parameters of a deployed format.
+absl::Status FrozenDeployError(absl::string_view name) {
+  return FailedPrecondition("observer",
+                            absl::StrCat("cannot be off: deploy ", std::string(name), " follows the rows as they are"),
+                            "observer_enabled 0", "observer_enabled 1");
+}
+
+absl::Status DeployedRowError(int64_t row, absl::string_view name, const Bounds& bounds) {
+  return InvalidArgument(absl::StrCat("row ", row),
+                         absl::StrCat("range of values does not fit into deploy ", std::string(name)),
+                         absl::StrCat(bounds.min_val, " to ", bounds.max_val), "what its scale and offset can hold");
 }
 
 // Where the results of some rows go; each may be null.
@@ -65,6 +79,7 @@ struct FakeQuantize::Impl {
     if (TraitsOf(config.observer.qscheme).per_channel && config.observer.ch_axis == 0) {
       row_observer = RowObserver::Create(config.observer, rule);
     }
+    deploy = DeployOf(config);
   }
 
   bool row_wise() const { return row_observer != nullptr; }
@@ -93,7 +108,8 @@ struct FakeQuantize::Impl {
                   Bounds* bounds) const;
   absl::Status RowError(int64_t row, absl::Span<const float> present, absl::Span<const float> values) const;
 
-  void QuantizeValues(absl::Span<const float> values, const QParams& qparams, float* y, uint8_t* mask,
+  // False if the deployed format cannot hold the values (RowError says why).
+  bool QuantizeValues(absl::Span<const float> values, const QParams& qparams, float* y, uint8_t* mask,
                       int32_t* codes) const;
   // The rows themselves where `quantize` is false. `content`: what stands for the rows, null for the rows of `table`.
   absl::Status QuantizeRows(TableView table, absl::Span<const int64_t> rows, const TableView* content, bool quantize,
@@ -114,6 +130,7 @@ struct FakeQuantize::Impl {
 
   WeightConfig config;
   QParamsRule rule;
+  const DeployTraits* deploy = nullptr;  // whose arithmetic takes the place of scale and zero point
   bool fake_quant_enabled = true;
   bool observer_enabled = true;
   std::unique_ptr<RowObserver> row_observer;  // row-wise schemes; null for the others,
@@ -153,14 +170,17 @@ absl::Status FakeQuantize::Impl::RowError(int64_t row, absl::Span<const float> p
   if (!AllFinite(values)) return NotFiniteError(row, values);
   Bounds bounds;
   if (!row_observer->BoundsAfter(row, present, values, &bounds)) return NotFiniteError(row, present);
+  if (deploy != nullptr && IsUsable(bounds, rule)) return DeployedRowError(row, deploy->name, bounds);
   return RangeError(absl::StrCat("row ", row), bounds);
 }
 
-void FakeQuantize::Impl::QuantizeValues(absl::Span<const float> values, const QParams& qparams, float* y, uint8_t* mask,
+bool FakeQuantize::Impl::QuantizeValues(absl::Span<const float> values, const QParams& qparams, float* y, uint8_t* mask,
                                         int32_t* codes) const {
+  if (deploy != nullptr) return QuantizeDeployedRow(*deploy, values, {y, mask, codes});
   const kernels::AffineParams params = {qparams.scale, qparams.zero_point, rule.quant_min, rule.quant_max,
                                         TraitsOf(rule.qscheme).float_zero_point};
   kernels::FakeQuantizeRow(values.data(), values.size(), params, y, mask, codes);
+  return true;
 }
 
 absl::Status FakeQuantize::Impl::QuantizeRows(TableView table, absl::Span<const int64_t> rows, const TableView* content,
@@ -177,11 +197,8 @@ absl::Status FakeQuantize::Impl::QuantizeRows(TableView table, absl::Span<const 
     if (out.qparams != nullptr) out.qparams[i] = qparams;
     float* y = At(out.y.data, i * out.y.stride);
     uint8_t* mask = At(out.mask, i * table.cols);
-    if (quantize) {
-      QuantizeValues(values, qparams, y, mask, At(out.codes, i * table.cols));
-    } else {
-      PassThrough(values, y, mask);
-    }
+    if (quantize) return QuantizeValues(values, qparams, y, mask, At(out.codes, i * table.cols));
+    PassThrough(values, y, mask);
     return true;
   });
   if (bad == count) return absl::OkStatus();
@@ -189,6 +206,7 @@ absl::Status FakeQuantize::Impl::QuantizeRows(TableView table, absl::Span<const 
 }
 
 std::optional<kernels::FreshRule> FakeQuantize::Impl::FreshRuleFor(TableView table) const {
+  if (deploy != nullptr) return std::nullopt;
   const bool fresh = row_wise() && observer_enabled && fake_quant_enabled && row_observer->memoryless();
   return fresh && CheckTable(table).ok() ? FreshRuleOf(rule) : std::nullopt;
 }
@@ -200,7 +218,8 @@ absl::Status FakeQuantize::Impl::ForwardByRows(TableView x, MutableTableView y, 
   std::vector<QParams> qparams(x.rows);
   if (observer_enabled) EQAT_RETURN_IF_ERROR(row_observer->Prepare(x.rows));
   const int64_t bad = FirstFailure(x.rows, x.cols, [&](int64_t row) {
-    return RowQParams(row, RowOf(x, row), RowOf(x, row), &qparams[row], &bounds[row]);
+    if (!RowQParams(row, RowOf(x, row), RowOf(x, row), &qparams[row], &bounds[row])) return false;
+    return deploy == nullptr || !fake_quant_enabled || QuantizeDeployedRow(*deploy, RowOf(x, row), {});
   });
   if (bad < x.rows) return RowError(bad, RowOf(x, bad), RowOf(x, bad));
   if (observer_enabled) {
@@ -328,6 +347,7 @@ void FakeQuantize::DisableFakeQuant() { impl_->fake_quant_enabled = false; }
 void FakeQuantize::EnableObserver() { impl_->observer_enabled = true; }
 
 absl::Status FakeQuantize::DisableObserver(const TableView* table) {
+  if (impl_->deploy != nullptr) return FrozenDeployError(impl_->deploy->name);
   EQAT_RETURN_IF_ERROR(impl_->Freeze(table));
   impl_->observer_enabled = false;
   return absl::OkStatus();
@@ -399,7 +419,7 @@ absl::Status FakeQuantize::EvaluateRows(TableView table, absl::Span<const int64_
 }
 
 absl::Status FakeQuantize::EvaluateContent(TableView table, absl::Span<const int64_t> rows, TableView content,
-                                           MutableTableView y, int32_t* codes, QParams* qparams) const {
+                                           MutableTableView y, int32_t* codes, QParams* qparams, uint8_t* mask) const {
   assert(content.rows == static_cast<int64_t>(rows.size()) && content.cols == table.cols);
   EQAT_RETURN_IF_ERROR(impl_->CheckTable(table));
   EQAT_RETURN_IF_ERROR(impl_->CheckReady());
@@ -407,7 +427,7 @@ absl::Status FakeQuantize::EvaluateContent(TableView table, absl::Span<const int
     if (qparams != nullptr) std::fill_n(qparams, rows.size(), QParams());
     return absl::OkStatus();
   }
-  return impl_->QuantizeRows(table, rows, &content, /*quantize=*/true, {y, nullptr, codes, qparams});
+  return impl_->QuantizeRows(table, rows, &content, /*quantize=*/true, {y, mask, codes, qparams});
 }
 
 absl::Span<const QParams> FakeQuantize::FrozenQParams() const {
@@ -450,6 +470,7 @@ absl::StatusOr<FakeQuantizeState> FakeQuantize::State(const TableView* table) co
 
 absl::Status FakeQuantize::SetState(FakeQuantizeState state, int64_t channels) {
   EQAT_RETURN_IF_ERROR(CheckState(state, impl_->rule, channels));
+  if (impl_->deploy != nullptr && !state.observer_enabled) return FrozenDeployError(impl_->deploy->name);
   WeightConfig config = impl_->config;
   config.observer.eps = state.eps;
   EQAT_ASSIGN_OR_RETURN(FakeQuantize next, Create(config));

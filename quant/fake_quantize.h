@@ -15,6 +15,10 @@
 //
 // With averaging_constant 1 the bounds are exactly those of the present content ("memoryless").
 //
+// A config that names a deployed format (WeightConfig::deploy) has that format's codes and values, found from each row
+// itself (deploy_arithmetic.h); the observer records the same state as without, and cannot be switched off. Rows that
+// the format cannot hold are errors as rows of too large a range are.
+//
 // A row that holds NaN or infinity, or whose range overflows float32 (torch: infinite scale), is an InvalidArgument
 // that names it where its parameters are needed: in a batch, in State, in DisableObserver. It disturbs nothing else,
 // and once repaired it counts as having held the repaired content.
@@ -103,10 +107,10 @@ class FakeQuantize {
   // it off, the frozen ones. Fake quantization disabled: the rows themselves.
   absl::Status EvaluateRows(TableView table, absl::Span<const int64_t> rows, MutableTableView y) const;
   // The parameters and codes of EvaluateRows, whether or not fake quantization is enabled. `content` [rows.size(),
-  // cols] are the values of those rows (the table's, or a renormalized copy of them). y (its data), codes [rows.size()
-  // * cols] and qparams [rows.size()] may each be null.
+  // cols] are the values of those rows (the table's, or a renormalized copy of them). y (its data), codes and mask
+  // [rows.size() * cols] and qparams [rows.size()] may each be null.
   absl::Status EvaluateContent(TableView table, absl::Span<const int64_t> rows, TableView content, MutableTableView y,
-                               int32_t* codes, QParams* qparams) const;
+                               int32_t* codes, QParams* qparams, uint8_t* mask = nullptr) const;
 
   // The parameters of all rows, or columns, while the observer is off and they are known; empty otherwise.
   absl::Span<const QParams> FrozenQParams() const;

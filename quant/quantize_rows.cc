@@ -8,6 +8,8 @@
 #include "core/error.h"
 #include "core/status_macros.h"
 #include "quant/bounds.h"
+#include "quant/deploy_arithmetic.h"
+#include "quant/kernels/pack_kernels.h"
 #include "quant/kernels/quantize_rows_kernels.h"
 #include "quant/row_scan.h"
 
@@ -52,7 +54,24 @@ absl::Status Evaluate(const Conversion& conversion, int64_t first, TableView con
                                                   /*codes=*/nullptr, qparams);
 }
 
+absl::Status QuantizeDeployed(const Conversion& conversion, const DeployTraits& deploy, const Block& block) {
+  const TableView& content = block.content;
+  std::vector<int32_t> codes(content.cols);
+  for (int64_t i = 0; i < content.rows; ++i) {
+    const absl::Span<const float> values = absl::MakeConstSpan(content.Row(i), content.cols);
+    const DeployedRow row = {.codes = codes.data(), .params = &block.packed.Params(i)};
+    if (!QuantizeDeployedRow(deploy, values, row)) {
+      return Evaluate(conversion, block.first + i, TableView(values.data(), 1, content.cols), /*qparams=*/nullptr);
+    }
+    kernels::PackRow(codes.data(), codes.size(), deploy.bits, block.packed.Codes(i));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status QuantizeBlock(const Conversion& conversion, const Block& block) {
+  if (const DeployTraits* const deploy = DeployOf(conversion.fake_quantize.config())) {
+    return QuantizeDeployed(conversion, *deploy, block);
+  }
   const TableView& content = block.content;
   int64_t bad;
   if (conversion.own_bounds) {

@@ -10,6 +10,7 @@
 #include "core/parallel_for.h"
 #include "core/status_macros.h"
 #include "core/zeroed_memory.h"
+#include "quant/deploy_arithmetic.h"
 #include "quant/kernels/pack_kernels.h"
 #include "quant/kernels/packed_pool_kernels.h"
 #include "quant/row_scan.h"
@@ -27,7 +28,9 @@ struct RowLayout {
   int64_t stride = 0;
 };
 
-absl::StatusOr<RowLayout> CheckedLayout(int64_t rows, int64_t cols, Dtype dtype) {
+int64_t GroupsOf(const DeployTraits* deploy, int64_t cols) { return deploy == nullptr ? 1 : deploy->GroupsOf(cols); }
+
+absl::StatusOr<RowLayout> CheckedLayout(int64_t rows, int64_t cols, Dtype dtype, const DeployTraits* deploy) {
   constexpr int64_t kAlignment = alignof(QParams);
   if (rows < 0 || cols < 0) {
     return InvalidArgument("quantized table", "negative size", absl::StrCat("[", rows, ", ", cols, "]"), "at least 0");
@@ -37,7 +40,7 @@ absl::StatusOr<RowLayout> CheckedLayout(int64_t rows, int64_t cols, Dtype dtype)
   RowLayout layout;
   layout.code_bytes = padded_bits.value_or(0) / 8;
   layout.params_at = (layout.code_bytes + kAlignment - 1) / kAlignment * kAlignment;
-  layout.stride = layout.params_at + static_cast<int64_t>(sizeof(QParams));
+  layout.stride = layout.params_at + GroupsOf(deploy, cols) * static_cast<int64_t>(sizeof(QParams));
   if (!padded_bits.has_value() || !CheckedMul(rows, layout.stride).has_value()) {
     return ResourceExhausted("quantized table", "size overflows", absl::StrCat("[", rows, ", ", cols, "]"));
   }
@@ -59,7 +62,12 @@ absl::StatusOr<std::shared_ptr<void>> Allocate(absl::string_view what, int64_t b
   return memory;
 }
 
-absl::Status CheckQParams(int64_t row, const QParams& qparams) {
+absl::Status CheckQParams(int64_t row, const DeployTraits* deploy, const QParams& qparams) {
+  if (deploy != nullptr) {
+    if (AreDeployedParams(*deploy, qparams)) return absl::OkStatus();
+    return InvalidArgument(absl::StrCat("row ", row), absl::StrCat("parameters that ", deploy->name, " cannot hold"),
+                           absl::StrCat("scale ", qparams.scale, ", offset ", qparams.zero_point));
+  }
   if (!std::isfinite(qparams.scale) || qparams.scale < 0.0f) {
     return InvalidArgument(absl::StrCat("row ", row), "bad scale", absl::StrCat(qparams.scale),
                            "finite and at least 0");
@@ -72,7 +80,8 @@ absl::Status CheckQParams(int64_t row, const QParams& qparams) {
 
 }  // namespace
 
-QuantizedTable::QuantizedTable(int64_t rows, int64_t cols, Dtype dtype) : dtype_(dtype) {
+QuantizedTable::QuantizedTable(int64_t rows, int64_t cols, Dtype dtype, const DeployTraits* deploy)
+    : dtype_(dtype), deploy_(deploy) {
   packed_.rows = rows;
   packed_.cols = cols;
   packed_.bits = TraitsOf(dtype).bits;
@@ -82,30 +91,36 @@ QuantizedTable::QuantizedTable(int64_t rows, int64_t cols, Dtype dtype) : dtype_
 absl::StatusOr<QuantizedTable> QuantizedTable::FromPacked(int64_t rows, int64_t cols, Dtype dtype,
                                                           absl::Span<const uint8_t> codes, std::shared_ptr<void> keeper,
                                                           const std::vector<float>& scale,
-                                                          const std::vector<float>& zero_point) {
-  EQAT_ASSIGN_OR_RETURN(const RowLayout layout, CheckedLayout(rows, cols, dtype));
+                                                          const std::vector<float>& zero_point,
+                                                          const DeployTraits* deploy) {
+  EQAT_ASSIGN_OR_RETURN(const RowLayout layout, CheckedLayout(rows, cols, dtype, deploy));
+  const int64_t groups = GroupsOf(deploy, cols);
   EQAT_RETURN_IF_ERROR(CheckSize("codes", codes.size(), rows * layout.code_bytes));
-  EQAT_RETURN_IF_ERROR(CheckSize("scales", scale.size(), rows));
-  EQAT_RETURN_IF_ERROR(CheckSize("zero points", zero_point.size(), rows));
+  EQAT_RETURN_IF_ERROR(CheckSize("scales", scale.size(), rows * groups));
+  EQAT_RETURN_IF_ERROR(CheckSize("zero points", zero_point.size(), rows * groups));
+  const auto copy_params = [&](int64_t row, QParams* params) {
+    for (int64_t g = 0; g < groups; ++g) params[g] = {scale[row * groups + g], zero_point[row * groups + g]};
+  };
   if (keeper == nullptr) {
-    return BuildPacked(rows, cols, dtype, [&](int64_t begin, int64_t end, const MutablePackedRows& packed) {
+    const auto fill = [&](int64_t begin, int64_t end, const MutablePackedRows& packed) {
       for (int64_t row = begin; row < end; ++row) {
         std::copy_n(codes.data() + row * layout.code_bytes, layout.code_bytes, packed.Codes(row - begin));
-        packed.Params(row - begin) = {scale[row], zero_point[row]};
+        copy_params(row, &packed.Params(row - begin));
       }
       return absl::OkStatus();
-    });
+    };
+    return BuildPacked(rows, cols, dtype, fill, deploy);
   }
-  QuantizedTable table(rows, cols, dtype);
+  QuantizedTable table(rows, cols, dtype, deploy);
   table.codes_keeper_ = std::move(keeper);
   table.packed_.codes = codes.data();
   table.packed_.code_stride = layout.code_bytes;
-  EQAT_ASSIGN_OR_RETURN(table.params_keeper_, Allocate("parameters", rows * static_cast<int64_t>(sizeof(QParams))));
+  table.packed_.param_stride = groups * static_cast<int64_t>(sizeof(QParams));
+  EQAT_ASSIGN_OR_RETURN(table.params_keeper_, Allocate("parameters", rows * table.packed_.param_stride));
   QParams* const qparams = static_cast<QParams*>(table.params_keeper_.get());
   table.packed_.params = reinterpret_cast<const uint8_t*>(qparams);
-  table.packed_.param_stride = sizeof(QParams);
   EQAT_RETURN_IF_ERROR(table.FillAndCheckRows([&](int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; ++row) qparams[row] = {scale[row], zero_point[row]};
+    for (int64_t row = begin; row < end; ++row) copy_params(row, qparams + row * groups);
     return absl::OkStatus();
   }));
   EQAT_RETURN_IF_ERROR(table.TabulateValuesOfSmallTable());
@@ -114,9 +129,10 @@ absl::StatusOr<QuantizedTable> QuantizedTable::FromPacked(int64_t rows, int64_t 
 
 absl::StatusOr<QuantizedTable> QuantizedTable::BuildPacked(
     int64_t rows, int64_t cols, Dtype dtype,
-    const std::function<absl::Status(int64_t begin, int64_t end, const MutablePackedRows& packed)>& fill) {
-  EQAT_ASSIGN_OR_RETURN(const RowLayout layout, CheckedLayout(rows, cols, dtype));
-  QuantizedTable table(rows, cols, dtype);
+    const std::function<absl::Status(int64_t begin, int64_t end, const MutablePackedRows& packed)>& fill,
+    const DeployTraits* deploy) {
+  EQAT_ASSIGN_OR_RETURN(const RowLayout layout, CheckedLayout(rows, cols, dtype, deploy));
+  QuantizedTable table(rows, cols, dtype, deploy);
   EQAT_ASSIGN_OR_RETURN(table.codes_keeper_, Allocate("rows", rows * layout.stride));
   uint8_t* const memory = static_cast<uint8_t*>(table.codes_keeper_.get());
   table.packed_.codes = memory;
@@ -156,7 +172,7 @@ absl::Status QuantizedTable::FillAndCheckRows(
 }
 
 absl::Status QuantizedTable::TabulateValuesOfSmallTable() {
-  if (rows() > kMaxTabulatedRows || bits() > 4) return absl::OkStatus();
+  if (rows() > kMaxTabulatedRows || bits() > 4 || deploy_ != nullptr) return absl::OkStatus();
   constexpr int64_t kRowBytes = PackedRows::kValues * sizeof(float);
   EQAT_ASSIGN_OR_RETURN(values_keeper_, Allocate("values", rows() * kRowBytes));
   float* const values = static_cast<float*>(values_keeper_.get());
@@ -168,7 +184,7 @@ absl::Status QuantizedTable::TabulateValuesOfSmallTable() {
 absl::Status QuantizedTable::CheckRows(int64_t begin, int64_t end) const {
   const int64_t used_bits = cols() * bits() % 8;
   for (int64_t row = begin; row < end; ++row) {
-    EQAT_RETURN_IF_ERROR(CheckQParams(row, packed_.Params(row)));
+    for (const QParams& group : params(row)) EQAT_RETURN_IF_ERROR(CheckQParams(row, deploy_, group));
     if (used_bits != 0 && codes(row).back() >> used_bits != 0) {
       return InvalidArgument(absl::StrCat("row ", row), "bits beyond the last column are not zero",
                              absl::StrCat(codes(row).back(), " in the last byte"),
@@ -180,9 +196,24 @@ absl::Status QuantizedTable::CheckRows(int64_t begin, int64_t end) const {
 
 int64_t QuantizedTable::row_bytes() const { return kernels::PackedRowBytes(cols(), bits()); }
 
-int64_t QuantizedTable::bytes() const { return rows() * (row_bytes() + static_cast<int64_t>(sizeof(QParams))); }
+int64_t QuantizedTable::groups() const { return GroupsOf(deploy_, cols()); }
+
+int64_t QuantizedTable::bytes() const {
+  const int64_t param_bytes = deploy_ == nullptr ? sizeof(QParams) : deploy_->ParamBytesOf(cols());
+  return rows() * (row_bytes() + param_bytes);
+}
 
 void QuantizedTable::DequantizeRows(absl::Span<const int64_t> rows, MutableTableView y) const {
+  if (deploy_ != nullptr) {
+    ParallelFor(static_cast<int64_t>(rows.size()), RowBlock(cols()), [&](int64_t begin, int64_t end) {
+      std::vector<int32_t> codes(cols());
+      for (int64_t i = begin; i < end; ++i) {
+        UnpackRow(rows[i], codes.data());
+        DequantizeDeployedRow(*deploy_, codes.data(), params(rows[i]).data(), cols(), y.Row(i));
+      }
+    });
+    return;
+  }
   kernels::DequantizePackedRows(packed_, rows.data(), static_cast<int64_t>(rows.size()), y);
 }
 

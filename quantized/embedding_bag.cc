@@ -1,8 +1,10 @@
 #include "quantized/embedding_bag.h"
 
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "core/distinct_rows.h"
 #include "core/error.h"
 #include "core/pool_kernels.h"
 #include "core/status_macros.h"
@@ -31,7 +33,9 @@ absl::Status CheckTable(const quant::QuantizedTable& table, const nn::EmbeddingO
 
 std::string TableText(const quant::QuantizedTable& table) {
   return absl::StrCat("num_embeddings=", table.rows(), ", embedding_dim=", table.cols(),
-                      ", dtype=", quant::TraitsOf(table.dtype()).name, ", qscheme=per_channel_affine_float_qparams");
+                      ", dtype=", quant::TraitsOf(table.dtype()).name,
+                      table.deploy() != nullptr ? absl::StrCat(", deploy=", table.deploy()->name)
+                                                : ", qscheme=per_channel_affine_float_qparams");
 }
 
 std::string PaddingText(const nn::EmbeddingOptions& options) {
@@ -60,6 +64,14 @@ absl::Status EmbeddingBag::Lookup(const LookupInput& input, MutableTableView out
   EQAT_ASSIGN_OR_RETURN(const Bags bags,
                         MakeBags(input, options_.num_embeddings, options_.include_last_offset, options_.mode, where));
   EQAT_RETURN_IF_ERROR(nn::CheckShape(out, bags.num_bags(), options_.embedding_dim, where, "output"));
+  if (table_.deploy() != nullptr) {
+    const DistinctRows distinct(bags.indices());
+    std::vector<float> values(distinct.size() * options_.embedding_dim);
+    const MutableTableView rows(values.data(), distinct.size(), options_.embedding_dim);
+    table_.DequantizeRows(distinct.rows(), rows);
+    nn::PoolDistinct(bags, distinct, rows, options_, out);
+    return absl::OkStatus();
+  }
   PoolArgs args;
   args.ids = bags.indices().data();
   args.offsets = bags.offsets().data();

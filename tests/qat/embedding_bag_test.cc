@@ -32,7 +32,7 @@ using testing::StatusIs;
 TEST(ValidateEmbeddingQConfig, AcceptsEveryQatPresetAndNamesTheModuleOtherwise) {
   for (const quant::QConfig& preset : quant::QConfigPresets()) {
     SCOPED_TRACE(preset.name);
-    const absl::Status status = qat::ValidateEmbeddingQConfig(preset, "qat.EmbeddingBag");
+    const absl::Status status = qat::ValidateEmbeddingQConfig(preset, "qat.EmbeddingBag", 8);
     if (preset.weight.fake_quantize) {
       EQAT_EXPECT_OK(status);
     } else {
