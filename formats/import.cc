@@ -143,10 +143,12 @@ absl::Status ResolveQConfigs(const ImportOptions& options, std::vector<ImportedT
     if (options.qconfig) table.qconfig = options.qconfig->Resolve(table.module, TypeOf(options)).qconfig;
     if (!table.qconfig) continue;
     table.qconfig->weight.fake_quantize = true;  // an observer alone is enough
-    EQAT_RETURN_IF_ERROR(AtPlace(table.module, qat::ValidateEmbeddingQConfig(*table.qconfig, TypeOf(options))));
+    EQAT_RETURN_IF_ERROR(
+        AtPlace(table.module, qat::ValidateEmbeddingQConfig(*table.qconfig, TypeOf(options), table.cols)));
     table.bits = quant::TraitsOf(table.qconfig->weight.observer.dtype).bits;
-    table.bytes = table.rows * (quant::kernels::PackedRowBytes(table.cols, table.bits) +
-                                static_cast<int64_t>(sizeof(quant::QParams)));
+    const quant::DeployTraits* const deploy = quant::DeployOf(table.qconfig->weight);
+    const int64_t param_bytes = deploy == nullptr ? sizeof(quant::QParams) : deploy->ParamBytesOf(table.cols);
+    table.bytes = table.rows * (quant::kernels::PackedRowBytes(table.cols, table.bits) + param_bytes);
   }
   return absl::OkStatus();
 }
@@ -167,6 +169,8 @@ absl::StatusOr<io::Json> ModuleJson(const ImportedTable& table, const ImportOpti
   if (table.qconfig) {
     json["bits"] = table.bits;
     json["dtype"] = quant::TraitsOf(table.qconfig->weight.observer.dtype).name;
+    const quant::DeployTraits* const deploy = quant::DeployOf(table.qconfig->weight);
+    if (deploy != nullptr) json["deploy"] = deploy->name;
   }
   return json;
 }

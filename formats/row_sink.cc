@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/error.h"
 #include "core/status_macros.h"
+#include "model/module_state.h"
 #include "quant/choose_qparams.h"
 #include "quant/fake_quantize.h"
 #include "quant/kernels/pack_kernels.h"
@@ -44,42 +45,56 @@ class PackedSink : public RowSink {
       : name_(absl::StrCat(module, ".weight")),
         rows_(rows),
         cols_(cols),
+        deploy_(quant::DeployOf(fake_quantize.config())),
+        groups_(deploy_ == nullptr ? 1 : deploy_->GroupsOf(cols)),
         row_bytes_(quant::kernels::PackedRowBytes(cols, quant::TraitsOf(fake_quantize.config().observer.dtype).bits)),
         fake_quantize_(std::move(fake_quantize)) {}
 
   std::vector<io::SafetensorsStream::Tensor> tensors() const override {
+    const std::vector<int64_t> shape = model::ParameterShape(deploy_, rows_, cols_);
     return {{name_ + ".codes", io::TensorDtype::kU8, {rows_, row_bytes_}},
-            {name_ + ".scale", io::TensorDtype::kF32, {rows_}},
-            {name_ + ".zero_point", io::TensorDtype::kF32, {rows_}}};
+            {name_ + ".scale", model::ParameterDtype(deploy_), shape},
+            {OffsetTensor(), model::ParameterDtype(deploy_), shape}};
   }
   int64_t buffered_row_bytes() const override {
-    return cols_ * static_cast<int64_t>(sizeof(float)) + row_bytes_ + 2 * static_cast<int64_t>(sizeof(quant::QParams));
+    const auto params_bytes = static_cast<int64_t>(sizeof(quant::QParams));
+    return cols_ * static_cast<int64_t>(sizeof(float)) + row_bytes_ + 2 * groups_ * params_bytes;
   }
   absl::Status Write(int64_t begin, TableView rows, io::SafetensorsStream& out) override {
     codes_.assign(rows.rows * row_bytes_, 0);
-    params_.resize(rows.rows);
+    params_.resize(rows.rows * groups_);
     const quant::MutablePackedRows packed{codes_.data(), row_bytes_, reinterpret_cast<uint8_t*>(params_.data()),
-                                          sizeof(quant::QParams)};
+                                          groups_ * static_cast<int64_t>(sizeof(quant::QParams))};
     if (absl::Status status = quant::QuantizeRows(fake_quantize_, rows, 0, rows.rows, packed); !status.ok()) {
       return begin == 0 ? status : AtPlace(absl::StrCat("counted from row ", begin), status);
     }
     EQAT_RETURN_IF_ERROR(out.WriteAt(name_ + ".codes", begin * row_bytes_, io::AsBytes(absl::MakeConstSpan(codes_))));
-    EQAT_RETURN_IF_ERROR(WriteParameter(".scale", &quant::QParams::scale, begin, out));
-    return WriteParameter(".zero_point", &quant::QParams::zero_point, begin, out);
+    EQAT_RETURN_IF_ERROR(WriteParameter(name_ + ".scale", &quant::QParams::scale, begin, out));
+    return WriteParameter(OffsetTensor(), &quant::QParams::zero_point, begin, out);
   }
 
  private:
-  absl::Status WriteParameter(const char* key, float quant::QParams::*member, int64_t begin,
+  std::string OffsetTensor() const { return absl::StrCat(name_, ".", model::OffsetName(deploy_)); }
+
+  absl::Status WriteParameter(const std::string& tensor, float quant::QParams::*member, int64_t begin,
                               io::SafetensorsStream& out) {
     parameter_.clear();
     for (const quant::QParams& params : params_) parameter_.push_back(params.*member);
-    return out.WriteAt(name_ + key, begin * static_cast<int64_t>(sizeof(float)),
+    const int64_t first = begin * groups_;
+    if (model::ParameterDtype(deploy_) == io::TensorDtype::kF16) {
+      const std::vector<uint16_t> halves = io::ToFloat16(parameter_);
+      return out.WriteAt(tensor, first * static_cast<int64_t>(sizeof(uint16_t)),
+                         io::AsBytes(absl::MakeConstSpan(halves)));
+    }
+    return out.WriteAt(tensor, first * static_cast<int64_t>(sizeof(float)),
                        io::AsBytes(absl::MakeConstSpan(parameter_)));
   }
 
   std::string name_;
   int64_t rows_;
   int64_t cols_;
+  const quant::DeployTraits* deploy_;
+  int64_t groups_;
   int64_t row_bytes_;
   quant::FakeQuantize fake_quantize_;
   std::vector<uint8_t> codes_;

@@ -1,5 +1,6 @@
 #include "formats/import.h"
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <map>
@@ -239,6 +240,32 @@ TEST_F(ImportTest, QuantizesOnTheWayAsPtqDoes) {
         for (const char* name : {"model.json", "model.safetensors"}) {
           EXPECT_EQ(dir_.Read(absl::StrCat("out/", name)), dir_.Read(absl::StrCat("ptq/", name))) << name;
         }
+      }
+    }
+  }
+}
+
+TEST_F(ImportTest, QuantizesForDeployedFormatsAsPtqDoes) {
+  constexpr int64_t kRows = 61, kCols = 64;
+  std::vector<float> values = ManyRows(kRows, kCols);
+  for (float& value : values) value = std::clamp(value, -60000.0f, 60000.0f);
+  const std::string file = Table("t", kRows, kCols, values);
+  for (const quant::DeployTraits& deploy : quant::kDeploys) {
+    SCOPED_TRACE(absl::StrCat(deploy.name, " ", deploy.bits));
+    const std::string json = absl::StrCat(
+        R"({"version": 1, "global": {"deploy": ")", deploy.name,
+        R"(", "weight": {"observer": "MovingAveragePerChannelMinMaxObserver", "averaging_constant": 1, "dtype": ")",
+        quant::TraitsOf(quant::DtypeOf(deploy)).name, R"(", "qscheme": "per_channel_affine_float_qparams"}}})");
+    EQAT_ASSERT_OK_AND_ASSIGN(const quant::QConfigMapping mapping, configs::ParseQConfigMapping(json, "q.json"));
+    EQAT_ASSERT_OK(Run(file, {}));
+    EQAT_ASSERT_OK_AND_ASSIGN(model::Model model, model::LoadModel(dir_ / "out"));
+    EQAT_ASSERT_OK(model::Ptq(model, mapping));
+    EQAT_ASSERT_OK(model::SaveModel(model, dir_ / "ptq"));
+    for (const int64_t limit : {int64_t{1}, int64_t{5000}, int64_t{1} << 28}) {
+      EQAT_ASSERT_OK_AND_ASSIGN(const ImportReport report, Run(file, {.qconfig = mapping, .memory_limit = limit}));
+      EXPECT_EQ(report.tables[0].bytes, model::ParameterBytes(*model.Find("item")));
+      for (const char* name : {"model.json", "model.safetensors"}) {
+        EXPECT_EQ(dir_.Read(absl::StrCat("out/", name)), dir_.Read(absl::StrCat("ptq/", name))) << name;
       }
     }
   }
