@@ -31,6 +31,7 @@ RESTRICTED = {
     "CLI/": {"cli"},
     "zip.h": {"io"},
     "zlib.h": {"io"},
+    "google/protobuf/": {"io"},
     "re2/": {"quant/types"},
 }
 ONLY_IN_SOURCES = ("Eigen/", "hwy/")  # never in a header: layouts depend on vector flags (kernels' -inl.h aside)

@@ -10,7 +10,8 @@ set -euo pipefail
 
 build_packages=(
   g++ cmake ninja-build pkg-config
-  libabsl-dev libeigen3-dev libhwy-dev libre2-dev nlohmann-json3-dev zlib1g-dev libzip-dev libcli11-dev
+  libabsl-dev libeigen3-dev libhwy-dev libre2-dev nlohmann-json3-dev zlib1g-dev libzip-dev libprotobuf-dev
+  protobuf-compiler libcli11-dev
   python3
 )
 test_packages=(
