@@ -1,5 +1,6 @@
 #include "cli/convert_command.h"
 #include "cli/eval_command.h"
+#include "cli/export_command.h"
 #include "cli/formats_command.h"
 #include "cli/import_command.h"
 #include "cli/inspect_command.h"
@@ -22,6 +23,7 @@ int main(int argc, char** argv) {
       {"run", "Send one batch through a model or one of its modules", DeclareRun},
       {"inspect", "Show what a model directory or a tensor file holds", DeclareInspect},
       {"import", "Turn tables of another program's file into a model directory", DeclareImport},
+      {"export", "Write a model's tables for another program", DeclareExport},
       {"formats", "List the formats that can be imported and exported", DeclareFormats},
   };
   return RunProgram(kVerbs, argc, argv);

@@ -18,6 +18,10 @@ inline constexpr bool kIsFloat = std::is_same_v<T, nn::Embedding> || std::is_sam
 template <typename T>
 inline constexpr bool kIsQat = std::is_same_v<T, qat::Embedding> || std::is_same_v<T, qat::EmbeddingBag>;
 
+std::optional<std::string> NameOf(const quant::DeployTraits* deploy) {
+  return deploy == nullptr ? std::nullopt : std::optional<std::string>(deploy->name);
+}
+
 ModuleDescription Describe(const std::string& name, const model::Module& module) {
   ModuleDescription description;
   description.name = name;
@@ -35,8 +39,10 @@ ModuleDescription Describe(const std::string& name, const model::Module& module)
           } else if constexpr (kIsQat<T>) {
             description.qconfig = configs::ToJson(std::optional<quant::QConfig>(typed.qconfig()));
             description.bits = quant::TraitsOf(typed.qconfig().weight.observer.dtype).bits;
+            description.deploy = NameOf(quant::DeployOf(typed.qconfig().weight));
           } else {
             description.bits = typed.weight().bits();
+            description.deploy = NameOf(typed.weight().deploy());
           }
         } else if constexpr (std::is_same_v<T, nn::Linear>) {
           description.shape = {typed.options().out_features, typed.options().in_features};
@@ -48,7 +54,9 @@ ModuleDescription Describe(const std::string& name, const model::Module& module)
   return description;
 }
 
-std::string QConfigText(const io::Json& qconfig) {
+std::string QConfigText(const ModuleDescription& module) {
+  const io::Json& qconfig = module.qconfig;
+  if (module.deploy.has_value()) return absl::StrCat("for ", *module.deploy);
   if (qconfig.is_null()) return "-";
   return qconfig.is_string() ? qconfig.get<std::string>() : "custom";
 }
@@ -96,7 +104,7 @@ std::string ToText(const ModelDescription& description) {
                   module.shape.empty() ? "-" : absl::StrCat(module.bits), SizeText(module.bytes),
                   module.padding_idx.has_value() ? absl::StrCat(*module.padding_idx) : "-", NumberText(rows.min),
                   NumberText(rows.max), NumberText(rows.mean_norm), has_rows ? absl::StrCat(rows.constant_rows) : "-",
-                  has_rows ? absl::StrCat(rows.non_finite_rows) : "-", QConfigText(module.qconfig)});
+                  has_rows ? absl::StrCat(rows.non_finite_rows) : "-", QConfigText(module)});
     bytes += module.bytes;
   }
   return absl::StrCat(table.ToString(), "\n", description.modules.size(), " modules, ", SizeText(bytes),
@@ -119,6 +127,7 @@ std::string ToJsonText(const ModelDescription& description) {
     entry["bytes"] = module.bytes;
     entry["padding_idx"] = OptionalJson(module.padding_idx);
     entry["qconfig"] = module.qconfig;
+    entry["deploy"] = OptionalJson(module.deploy);
     if (module.rows.has_value()) {
       entry["rows"] = {{"min", OptionalJson(module.rows->min)},
                        {"max", OptionalJson(module.rows->max)},

@@ -20,7 +20,8 @@ struct ModuleDescription {
   int bits = 32;               // of a weight; for QAT those it is trained for
   int64_t bytes = 0;
   std::optional<int64_t> padding_idx;
-  io::Json qconfig;  // preset name, object or null
+  io::Json qconfig;                   // preset name, object or null
+  std::optional<std::string> deploy;  // the format that the table is trained for
   std::optional<TableStatistics> rows;
 };
 
