@@ -44,6 +44,11 @@ void Fill(onnx::ValueInfoProto& value, const std::string& name, OnnxType type,
   }
 }
 
+// What AddInput and AddOutput take.
+std::optional<std::vector<std::string>> ShapeOf(const std::vector<std::string>& dims) {
+  return dims.empty() ? std::nullopt : std::optional<std::vector<std::string>>(dims);
+}
+
 void Fill(onnx::AttributeProto& proto, const std::string& name, const OnnxAttribute& attribute) {
   proto.set_name(name);
   std::visit(
@@ -87,7 +92,7 @@ OnnxGraph::~OnnxGraph() = default;
 std::string OnnxGraph::NewName(const std::string& kind) { return absl::StrCat(kind, "/", (*impl_->names)++); }
 
 std::string OnnxGraph::AddInput(const std::string& name, OnnxType type, const std::vector<std::string>& dims) {
-  Fill(*impl_->graph.add_input(), name, type, dims);
+  Fill(*impl_->graph.add_input(), name, type, ShapeOf(dims));
   return name;
 }
 
@@ -163,7 +168,7 @@ void OnnxGraph::AddOutput(const std::string& name, const std::string& value, Onn
   node.set_op_type("Identity");
   node.add_input(value);
   node.add_output(name);
-  Fill(*impl_->graph.add_output(), name, type, dims);
+  Fill(*impl_->graph.add_output(), name, type, ShapeOf(dims));
 }
 
 absl::Status OnnxGraph::Write(const std::string& path, const OnnxFileOptions& options) && {

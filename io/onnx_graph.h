@@ -51,7 +51,8 @@ class OnnxGraph {
   OnnxGraph(const OnnxGraph&) = delete;
   OnnxGraph& operator=(const OnnxGraph&) = delete;
 
-  // Each returns the name of the value it makes. Dimensions are numbers, or names for what is not known.
+  // Each returns the name of the value it makes. Dimensions of inputs and outputs are numbers, or names
+  // for what is not known; none at all: any shape.
   std::string AddInput(const std::string& name, OnnxType type, const std::vector<std::string>& dims);
   // A constant; `bytes` row-major, little-endian. One of this name that is there already is taken for the same.
   std::string AddTensor(const std::string& name, OnnxType type, const std::vector<int64_t>& shape, std::string bytes);

@@ -58,6 +58,15 @@ TEST(OnnxGraphTest, UInt4AndMicrosoftsOperators) {
   EXPECT_THAT(content, HasSubstr(Field(1, "com.microsoft") + Varint(2, 1)));
 }
 
+TEST(OnnxGraphTest, NoDimensionsMeanAnyShape) {
+  const TempDir folder;
+  OnnxGraph graph;
+  graph.AddOutput("o", graph.AddInput("i", OnnxType::kFloat, {}), OnnxType::kFloat, {});
+  EQAT_ASSERT_OK(std::move(graph).Write(folder / "a.onnx", {}));
+  const std::string type = Field(2, Field(1, Varint(1, 1)));  // of elements alone
+  EXPECT_THAT(folder.Read("a.onnx"), HasSubstr(Field(11, Field(1, "i") + type) + Field(12, Field(1, "o") + type)));
+}
+
 TEST(OnnxGraphTest, ATensorIsWrittenOnce) {
   const TempDir folder;
   OnnxGraph graph;
