@@ -37,7 +37,7 @@ struct ExportedTable {
 
 struct ExportReport {
   std::vector<ExportedTable> tables;
-  std::vector<std::pair<std::string, std::string>> left_out;  // module and why
+  std::vector<std::pair<std::string, std::string>> left_out;  // what and why, but for modules not asked for
 };
 
 // `model` is consumed: QAT tables are converted first (but for torch_state_dict). InvalidArgument: a format that is not

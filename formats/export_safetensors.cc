@@ -44,11 +44,11 @@ absl::Status ExportSafetensors(ExportJob& job) {
   model::TensorSink sink;
   for (const std::string& name : job.model.module_names()) {
     const model::Module& module = *job.model.Find(name);
-    if (job.options.modules.empty() || job.Includes(name)) {
+    if (job.Includes(name)) {
       EQAT_RETURN_IF_ERROR(model::AppendState(name, module, io::TensorDtype::kF32, sink));
     }
   }
-  if (job.options.modules.empty()) job.report.left_out.clear();  // every module's tensors are in
+  job.report.left_out.clear();  // every module's tensors are in
   io::Json tables = io::Json::object();
   for (const SourceTable& table : job.tables) {
     tables[table.name()] = Description(table);

@@ -61,7 +61,7 @@ absl::Status ExportTorchStateDict(ExportJob& job) {
   std::map<std::string, int64_t> versions = {{"", 1}};
   for (const std::string& name : job.model.module_names()) {
     const model::Module& module = *job.model.Find(name);
-    if (!job.options.modules.empty() && !job.Includes(name)) continue;
+    if (!job.Includes(name)) continue;
     if (const std::string obstacle = Obstacle(module); !obstacle.empty()) {
       return FailedPrecondition(name, obstacle, std::string(model::TypeName(module)),
                                 "a float or QAT table, or another format");
@@ -70,7 +70,7 @@ absl::Status ExportTorchStateDict(ExportJob& job) {
     AddVersions(name, module, versions);
     ReportTrainable(name, module, job);
   }
-  if (job.options.modules.empty()) job.report.left_out.clear();  // every module's state is in
+  job.report.left_out.clear();  // every module's state is in
   return io::WriteTorchStateDict(job.path, sink.tensors, versions);
 }
 
