@@ -91,6 +91,12 @@ def json_seeds():
     for file in sorted((ROOT / "tests" / "data" / "configs" / "valid").glob("*.json")):
         put("qconfig", file.stem, file.read_bytes())
     put("model_json", "golden", (ROOT / "tests" / "golden" / "model" / "model.json").read_bytes())
+    put("model_json", "deploy", json.dumps({"format": "eqat.model", "version": 1, "modules": {
+        "q": {"type": "quantized.Embedding", "num_embeddings": 2, "embedding_dim": 32, "bits": 4, "deploy": "gguf_q4_1"},
+        "t": {"type": "qat.Embedding", "num_embeddings": 2, "embedding_dim": 32, "qconfig": {
+            "deploy": "gguf_q8_0", "weight": {
+                "fake_quantize": "FakeQuantize", "observer": "MovingAveragePerChannelMinMaxObserver", "dtype": "qint8",
+                "qscheme": "per_channel_affine_float_qparams", "averaging_constant": 1}}}}}))
     put("train_config", "links", (ROOT / "examples" / "package_links" / "train.json").read_bytes())
     put("train_config", "fine_tune", (ROOT / "examples" / "package_links" / "fine_tune.json").read_bytes())
     blocks = re.findall(r"```json\n(.*?)```", (ROOT / "docs" / "training.md").read_text(), re.DOTALL)
