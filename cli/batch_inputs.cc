@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -27,13 +26,15 @@ absl::Span<const T> Values(absl::Span<const char> bytes, std::deque<std::vector<
   return copy;
 }
 
-std::set<std::string> LookupPlaceholders(const model::Model& model) {
-  std::set<std::string> names;
-  for (const model::Node& node : model.graph()->nodes) {
-    if (node.op != model::Op::kCallModule) continue;
-    if (model::AsLookup(*model.Find(node.target)) != nullptr) names.insert(node.args[0]);
+enum class Use : uint8_t { kNone, kIndices, kValues };
+
+Use UseOf(const model::Model& model, const std::string& placeholder) {
+  for (const model::Node& node : model.inlined_graph().nodes) {
+    if (std::find(node.args.begin(), node.args.end(), placeholder) == node.args.end()) continue;
+    const bool is_table = node.op == model::Op::kCallModule && model::AsLookup(*model.Find(node.target)) != nullptr;
+    return is_table ? Use::kIndices : Use::kValues;
   }
-  return names;
+  return Use::kNone;
 }
 
 }  // namespace
@@ -42,9 +43,9 @@ absl::StatusOr<BatchInputs> BatchInputs::Read(const std::string& path, const mod
   EQAT_ASSIGN_OR_RETURN(io::SafetensorsReader reader, io::SafetensorsReader::Open(path));
   BatchInputs inputs(std::move(reader), module_alone);
   EQAT_RETURN_IF_ERROR(inputs.CheckNames(model));
-  const std::set<std::string> lookups = LookupPlaceholders(model);
   for (const std::string& placeholder : model.graph()->Placeholders()) {
-    EQAT_RETURN_IF_ERROR(lookups.count(placeholder) > 0 ? inputs.AddLookup(placeholder) : inputs.AddDense(placeholder));
+    EQAT_RETURN_IF_ERROR(inputs.IsLookup(model, placeholder) ? inputs.AddLookup(placeholder)
+                                                             : inputs.AddDense(placeholder));
   }
   if (const io::TensorInfo* tensor = inputs.reader_.Find(kGradOutput)) {
     EQAT_ASSIGN_OR_RETURN(inputs.grad_output_, inputs.DenseTensor(*tensor));
@@ -53,11 +54,10 @@ absl::StatusOr<BatchInputs> BatchInputs::Read(const std::string& path, const mod
 }
 
 absl::Status BatchInputs::CheckNames(const model::Model& model) const {
-  const std::set<std::string> lookups = LookupPlaceholders(model);
   std::vector<std::string> known;
   for (const std::string& placeholder : model.graph()->Placeholders()) {
     known.push_back(placeholder);
-    if (lookups.count(placeholder) == 0) continue;
+    if (!IsLookup(model, placeholder)) continue;
     known.push_back(PartName(placeholder, "offsets"));
     known.push_back(PartName(placeholder, "per_sample_weights"));
   }
@@ -69,6 +69,13 @@ absl::Status BatchInputs::CheckNames(const model::Model& model) const {
     }
   }
   return absl::OkStatus();
+}
+
+bool BatchInputs::IsLookup(const model::Model& model, const std::string& placeholder) const {
+  const Use use = UseOf(model, placeholder);
+  if (use != Use::kNone) return use == Use::kIndices;
+  const io::TensorInfo* tensor = reader_.Find(placeholder);
+  return tensor != nullptr && (tensor->dtype == io::TensorDtype::kI64 || tensor->dtype == io::TensorDtype::kI32);
 }
 
 absl::Status BatchInputs::AddLookup(const std::string& placeholder) {

@@ -1,8 +1,8 @@
 // BatchInputs: the tensors of a batch file, checked against the placeholders of a model and viewed as its Feed.
 //
 // Placeholder X that feeds a table: X (I32 or I64, any shape), X.offsets (I32 or I64), X.per_sample_weights (F32, shape
-// of X); any other placeholder: X (F32). A module alone has the one placeholder "input", and leaves out "input." in
-// front of offsets and per_sample_weights. grad_output (F32) asks for a backward.
+// of X); any other placeholder: X (F32); one that nothing reads: either. A module alone has the one placeholder
+// "input", and leaves out "input." in front of offsets and per_sample_weights. grad_output (F32) asks for a backward.
 #ifndef EQAT_CLI_BATCH_INPUTS_H_
 #define EQAT_CLI_BATCH_INPUTS_H_
 
@@ -37,6 +37,8 @@ class BatchInputs {
  private:
   BatchInputs(io::SafetensorsReader reader, bool module_alone)
       : reader_(std::move(reader)), module_alone_(module_alone) {}
+  // Whether `placeholder` is fed as indices.
+  bool IsLookup(const model::Model& model, const std::string& placeholder) const;
   absl::Status AddLookup(const std::string& placeholder);
   absl::Status AddDense(const std::string& placeholder);
   absl::Status CheckNames(const model::Model& model) const;

@@ -10,6 +10,7 @@
 #include <variant>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "cli/batch_inputs.h"
@@ -59,27 +60,57 @@ absl::Status CheckPaths(const BatchRunRequest& request) {
   return CheckOutputsNotSaved(request);
 }
 
-// A model that holds nothing but module `name`, moved out of `model`, and calls it on kModuleInput.
+bool IsNested(const model::Module& module) {
+  return std::holds_alternative<model::GraphModule>(module) || std::holds_alternative<model::InterfaceModule>(module);
+}
+
+// A graph that does nothing but call module `name`: a nested model on inputs called as its own, another on
+// kModuleInput.
+model::Graph GraphOfCall(const model::Module& module, const std::string& name) {
+  const auto* nested = std::get_if<model::GraphModule>(&module);
+  const std::vector<std::string> inputs =
+      nested != nullptr ? nested->graph.Placeholders() : std::vector<std::string>{kModuleInput};
+  model::Graph graph;
+  for (const std::string& input : inputs) graph.nodes.push_back({.name = input, .op = model::Op::kPlaceholder});
+  const auto free_name = [&inputs](std::string wanted) {
+    while (std::find(inputs.begin(), inputs.end(), wanted) != inputs.end()) wanted += "_";
+    return wanted;
+  };
+  const std::string call = free_name("call"), output = free_name("output");
+  graph.nodes.push_back({.name = call, .op = model::Op::kCallModule, .target = name, .args = inputs});
+  graph.nodes.push_back({.name = output, .op = model::Op::kOutput, .args = {call}});
+  return graph;
+}
+
+absl::Status MoveModule(const std::string& name, model::Model& from, model::Model& to) {
+  return to.AddModule(name, std::move(*from.FindMutable(name)));
+}
+
+// What a model that consists of one call of `name` needs: all of `model` for a nested one, which may use modules around
+// it, else the module alone.
 absl::StatusOr<model::Model> TakeModule(model::Model& model, const std::string& name) {
-  model::Module* module = model.FindMutable(name);
+  const model::Module* module = model.Find(name);
   if (module == nullptr) {
     return NotFound("--module", "no such module", name,
                     absl::StrCat("one of ", absl::StrJoin(model.module_names(), ", ")));
   }
+  if (model::AsTensor(*module) != nullptr) {
+    return InvalidArgument("--module", "a tensor cannot be called", name, "a module that computes something");
+  }
+  model::Graph graph = GraphOfCall(*module, name);
   model::Model alone;
-  EQAT_RETURN_IF_ERROR(alone.AddModule(name, std::move(*module)));
-  model::Graph graph;
-  graph.nodes.resize(3);
-  graph.nodes[0].name = kModuleInput;
-  graph.nodes[1].name = "call";
-  graph.nodes[1].op = model::Op::kCallModule;
-  graph.nodes[1].target = name;
-  graph.nodes[1].args = {kModuleInput};
-  graph.nodes[2].name = "output";
-  graph.nodes[2].op = model::Op::kOutput;
-  graph.nodes[2].args = {"call"};
+  if (IsNested(*module)) {
+    for (const std::string& each : model.module_names()) EQAT_RETURN_IF_ERROR(MoveModule(each, model, alone));
+  } else {
+    EQAT_RETURN_IF_ERROR(MoveModule(name, model, alone));
+  }
   EQAT_RETURN_IF_ERROR(alone.SetGraph(std::move(graph)));
   return alone;
+}
+
+// Undoes TakeModule.
+void PutBack(model::Model& alone, model::Model& model) {
+  for (const std::string& name : alone.module_names()) *model.FindMutable(name) = std::move(*alone.FindMutable(name));
 }
 
 absl::Status CheckHasGraph(const model::Model& model, const std::string& path) {
@@ -90,7 +121,7 @@ absl::Status CheckHasGraph(const model::Model& model, const std::string& path) {
 
 // Quantized tables serve only.
 absl::Status CheckTrainable(const model::Model& model, const char* why) {
-  for (const model::Node& node : model.graph()->nodes) {
+  for (const model::Node& node : model.inlined_graph().nodes) {
     if (node.op != model::Op::kCallModule) continue;
     const model::Module& module = *model.Find(node.target);
     if (model::AsLookup(module) != nullptr && !model::IsQat(module) && !model::IsFloatTable(module)) {
@@ -111,6 +142,7 @@ struct CallResult {
 // torch's shape of an Embedding's output for an index without dimensions, which the graph looks up as a batch of one.
 bool IsSingleIndex(const BatchInputs& inputs, const std::string& module_name, const model::Model& model) {
   if (module_name.empty() || inputs.feed().lookups.empty()) return false;
+  if (model::AsLookup(*model.Find(module_name)) == nullptr) return false;
   return inputs.feed().lookups.begin()->second.shape.empty() && !model::IsBag(*model.Find(module_name));
 }
 
@@ -153,7 +185,8 @@ absl::Status AppendGradients(const model::Gradients& gradients, const std::strin
   for (const model::Parameter& parameter : model.Parameters()) {
     const auto found = gradients.find(parameter.name);
     if (found == gradients.end()) continue;
-    const std::string name = absl::StrCat("grad.", parameter.name.substr(prefix.size()));
+    const bool is_inside = absl::StartsWith(parameter.name, prefix);
+    const std::string name = absl::StrCat("grad.", parameter.name.substr(is_inside ? prefix.size() : 0));
     if (found->second.rows.has_value()) {
       EQAT_RETURN_IF_ERROR(AppendTableGradient(name, parameter, *found->second.rows, outputs));
     } else {
@@ -272,7 +305,9 @@ absl::Status RunBatch(const BatchRunRequest& request) {
   }
   model::Model& called = module_alone ? alone : model;
 
-  EQAT_ASSIGN_OR_RETURN(const BatchInputs inputs, BatchInputs::Read(request.inputs, called, module_alone));
+  const bool on_module_input =
+      module_alone && !std::holds_alternative<model::GraphModule>(*called.Find(request.module));
+  EQAT_ASSIGN_OR_RETURN(const BatchInputs inputs, BatchInputs::Read(request.inputs, called, on_module_input));
   EQAT_RETURN_IF_ERROR(CheckInputsFit(request, inputs, called));
   EQAT_ASSIGN_OR_RETURN(CallResult result, Call(request, inputs, called));
   std::vector<OutputTensor> outputs;
@@ -289,7 +324,7 @@ absl::Status RunBatch(const BatchRunRequest& request) {
   EQAT_ASSIGN_OR_RETURN(const std::unique_ptr<io::AtomicDirectoryWriter> directory,
                         io::AtomicDirectoryWriter::Create(request.save, model::ModelDirectoryFiles()));
   if (update.has_value()) EQAT_RETURN_IF_ERROR(WriteOptimizer(directory->PathOf(kOptimizerFile), *update));
-  if (module_alone) model.Replace(request.module, std::move(*alone.FindMutable(request.module)));
+  if (module_alone) PutBack(alone, model);
   EQAT_RETURN_IF_ERROR(model::WriteModel(model, {}, *directory));
   EQAT_RETURN_IF_ERROR(WriteOutputs(request.outputs, outputs));
   return directory->Commit();

@@ -48,6 +48,8 @@ ModuleDescription Describe(const std::string& name, const model::Module& module)
           description.shape = {typed.options().out_features, typed.options().in_features};
         } else if constexpr (std::is_same_v<T, nn::BatchNorm1d>) {
           description.shape = {typed.options().num_features};
+        } else if constexpr (std::is_same_v<T, model::ParameterTensor> || std::is_same_v<T, model::BufferTensor>) {
+          description.shape = typed.value.shape;
         }
       },
       module);

@@ -100,29 +100,6 @@ absl::Status CheckFeatures(absl::Span<const Tensor* const> features) {
   return absl::OkStatus();
 }
 
-// Whether `column` [n, 1] can be repeated along the rows of `matrix` [n, m].
-bool IsColumnOf(const Tensor& column, const Tensor& matrix) {
-  return column.rank() == 2 && matrix.rank() == 2 && column.shape[0] == matrix.shape[0] && column.shape[1] == 1;
-}
-
-template <typename Combine>
-absl::StatusOr<Tensor> Elementwise(const Tensor& a, const Tensor& b, absl::string_view where, Combine combine) {
-  if (a.shape == b.shape) {
-    return Generate(a.shape, [&](int64_t i) { return combine(a.values[i], b.values[i]); });
-  }
-  if (IsColumnOf(a, b)) {
-    const int64_t cols = b.shape[1];
-    return Generate(b.shape, [&](int64_t i) { return combine(a.values[i / cols], b.values[i]); });
-  }
-  if (IsColumnOf(b, a)) {
-    const int64_t cols = a.shape[1];
-    return Generate(a.shape, [&](int64_t i) { return combine(a.values[i], b.values[i / cols]); });
-  }
-  return InvalidArgument(where, "operands differ in shape",
-                         absl::StrCat(ShapeText(a.shape), " and ", ShapeText(b.shape)),
-                         "equal shapes, or [n, 1] with [n, m]");
-}
-
 }  // namespace
 
 Tensor ReLU(const Tensor& x) {
@@ -190,6 +167,62 @@ std::vector<Tensor> CatBackward(absl::Span<const Tensor* const> inputs, int64_t 
   return gradients;
 }
 
+namespace {
+
+// x as [outer, size, inner] around dimension `dim`.
+struct DimLayout {
+  int64_t outer = 1, size = 1, inner = 1;
+};
+
+DimLayout LayoutAround(const std::vector<int64_t>& shape, int64_t dim) {
+  return {Product(absl::MakeConstSpan(shape).first(dim)), shape[dim],
+          Product(absl::MakeConstSpan(shape).subspan(dim + 1))};
+}
+
+}  // namespace
+
+SliceRange RangeOfSlice(int64_t size, int64_t start, int64_t end) {
+  const auto inside = [size](int64_t position) {
+    return std::clamp<int64_t>(position < 0 ? position + size : position, 0, size);
+  };
+  const int64_t begin = inside(start);
+  return {begin, std::max(begin, inside(end))};
+}
+
+absl::StatusOr<Tensor> Slice(const Tensor& x, int64_t dim, int64_t start, int64_t end) {
+  if (x.rank() == 0) return InvalidArgument("slice", "scalars cannot be sliced", "[]");
+  EQAT_ASSIGN_OR_RETURN(dim, WrapDim(dim, x.rank(), "slice"));
+  const DimLayout layout = LayoutAround(x.shape, dim);
+  const SliceRange range = RangeOfSlice(layout.size, start, end);
+  std::vector<int64_t> shape = x.shape;
+  shape[dim] = range.end - range.begin;
+  Tensor y(std::move(shape));
+  const int64_t length = (range.end - range.begin) * layout.inner;
+  ParallelFor(layout.outer, kRowBlock, [&](int64_t begin, int64_t last) {
+    for (int64_t row = begin; row < last; ++row) {
+      std::copy_n(x.values.data() + (row * layout.size + range.begin) * layout.inner, length,
+                  y.values.data() + row * length);
+    }
+  });
+  return y;
+}
+
+Tensor SliceBackward(const std::vector<int64_t>& shape, int64_t dim, int64_t start, int64_t end,
+                     const Tensor& grad_output) {
+  const DimLayout layout = LayoutAround(shape, dim < 0 ? dim + static_cast<int64_t>(shape.size()) : dim);
+  const SliceRange range = RangeOfSlice(layout.size, start, end);
+  const int64_t length = (range.end - range.begin) * layout.inner;
+  assert(grad_output.size() == layout.outer * length);
+  Tensor gradient(shape);
+  ParallelFor(layout.outer, kRowBlock, [&](int64_t begin, int64_t last) {
+    for (int64_t row = begin; row < last; ++row) {
+      std::copy_n(grad_output.values.data() + row * length, length,
+                  gradient.values.data() + (row * layout.size + range.begin) * layout.inner);
+    }
+  });
+  return gradient;
+}
+
 absl::StatusOr<Tensor> Flatten(const Tensor& x, int64_t start_dim) {
   EQAT_ASSIGN_OR_RETURN(start_dim, WrapDim(start_dim, x.rank(), "flatten"));
   Tensor y;
@@ -240,21 +273,6 @@ std::vector<Tensor> InteractDotBackward(absl::Span<const Tensor* const> features
     }
   });
   return gradients;
-}
-
-absl::StatusOr<Tensor> Add(const Tensor& a, const Tensor& b) { return Elementwise(a, b, "add", std::plus<float>()); }
-
-absl::StatusOr<Tensor> Mul(const Tensor& a, const Tensor& b) {
-  return Elementwise(a, b, "mul", std::multiplies<float>());
-}
-
-Tensor ReduceTo(const Tensor& grad, absl::Span<const int64_t> shape) {
-  if (absl::MakeConstSpan(grad.shape) == shape) return grad;
-  assert(grad.rank() == 2 && shape.size() == 2 && shape[0] == grad.shape[0] && shape[1] == 1);
-  const TableView rows = grad.matrix();
-  return Generate({shape.begin(), shape.end()}, [&](int64_t row) {
-    return static_cast<float>(std::accumulate(rows.Row(row), rows.Row(row) + rows.cols, 0.0));
-  });
 }
 
 }  // namespace eqat::nn

@@ -1,5 +1,5 @@
 // Element-wise and structural layers without parameters, forward and backward, as pure functions on Tensors: ReLU,
-// Sigmoid, Dropout, cat, flatten, interact_dot. Parallel; results do not depend on the number of threads.
+// Sigmoid, Dropout, cat, slice, flatten, interact_dot. Parallel; results do not depend on the number of threads.
 #ifndef EQAT_FLOAT_MODULES_ACTIVATION_H_
 #define EQAT_FLOAT_MODULES_ACTIVATION_H_
 
@@ -26,6 +26,18 @@ Tensor DropoutBackward(const Tensor& grad_output, double p, const Rng& rng);
 absl::StatusOr<Tensor> Cat(absl::Span<const Tensor* const> inputs, int64_t dim);
 std::vector<Tensor> CatBackward(absl::Span<const Tensor* const> inputs, int64_t dim, const Tensor& grad_output);
 
+// x[start:end] along `dim`, as Python slices: negative positions count from the end, those outside are moved inside.
+absl::StatusOr<Tensor> Slice(const Tensor& x, int64_t dim, int64_t start, int64_t end);
+// `shape` is that of x.
+Tensor SliceBackward(const std::vector<int64_t>& shape, int64_t dim, int64_t start, int64_t end,
+                     const Tensor& grad_output);
+struct SliceRange {
+  int64_t begin = 0;
+  int64_t end = 0;  // not before begin
+};
+// The positions of [0, size) that start:end picks.
+SliceRange RangeOfSlice(int64_t size, int64_t start, int64_t end);
+
 // torch.flatten(x, start_dim = 1).
 absl::StatusOr<Tensor> Flatten(const Tensor& x, int64_t start_dim);
 
@@ -33,12 +45,6 @@ absl::StatusOr<Tensor> Flatten(const Tensor& x, int64_t start_dim);
 // pairs i > j, [n, F (F - 1) / 2] in the order (1,0), (2,0), (2,1), (3,0), ... Needs at least two features.
 absl::StatusOr<Tensor> InteractDot(absl::Span<const Tensor* const> features);
 std::vector<Tensor> InteractDotBackward(absl::Span<const Tensor* const> features, const Tensor& grad_output);
-
-// Element-wise with equal shapes, or one operand of shape [n, 1] against [n, m].
-absl::StatusOr<Tensor> Add(const Tensor& a, const Tensor& b);
-absl::StatusOr<Tensor> Mul(const Tensor& a, const Tensor& b);
-// Sums `grad` down to `shape` ([n, 1] from [n, m], or as it is).
-Tensor ReduceTo(const Tensor& grad, absl::Span<const int64_t> shape);
 
 }  // namespace eqat::nn
 

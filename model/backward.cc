@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "core/status_macros.h"
 #include "float_modules/activation.h"
+#include "model/call_function.h"
 #include "model/execution.h"
 #include "model/names.h"
 
@@ -21,7 +22,7 @@ void AddTo(std::vector<float>& sum, std::vector<float>&& term) {
 
 class BackwardPass {
  public:
-  BackwardPass(const Model& model, const Tape& tape) : model_(model), tape_(tape), nodes_(model.graph()->nodes) {
+  BackwardPass(const Model& model, const Tape& tape) : model_(model), tape_(tape), nodes_(model.inlined_graph().nodes) {
     for (size_t i = 0; i < nodes_.size(); ++i) index_of_.emplace(nodes_[i].name, i);
   }
 
@@ -82,8 +83,18 @@ class BackwardPass {
       case Op::kCallFunction:
         CallFunction(node, record, grad);
         return absl::OkStatus();
+      case Op::kGetAttr:
+        GetAttr(node, grad);
+        return absl::OkStatus();
     }
     return absl::OkStatus();
+  }
+
+  void GetAttr(const Node& node, Tensor& grad) {
+    const auto* parameter = std::get_if<ParameterTensor>(model_.Find(node.target));
+    if (parameter != nullptr && parameter->requires_grad && Trains(node.target)) {
+      AddDense(node.target, std::move(grad.values));
+    }
   }
 
   absl::Status CallModule(const Node& node, const Tape::Record& record, Tensor& grad) {
@@ -91,13 +102,15 @@ class BackwardPass {
     if (AsLookup(module) != nullptr) return LookUp(node, module, record.lookup, grad);
     if (const auto* linear = std::get_if<nn::Linear>(&module)) {
       EQAT_ASSIGN_OR_RETURN(nn::LinearGradients grads, linear->Backward(Arg(node, 0), grad));
-      AddDense(node.target + ".weight", std::move(grads.weight));
-      if (linear->options().bias) AddDense(node.target + ".bias", std::move(grads.bias));
+      if (Trains(node.target)) {
+        AddDense(node.target + ".weight", std::move(grads.weight));
+        if (linear->options().bias) AddDense(node.target + ".bias", std::move(grads.bias));
+      }
       PassOn(node.args[0], std::move(grads.input));
     } else if (const auto* batch_norm = std::get_if<nn::BatchNorm1d>(&module)) {
       EQAT_ASSIGN_OR_RETURN(nn::BatchNorm1dGradients grads,
                             batch_norm->Backward(record.batch_norm, Arg(node, 0), grad));
-      if (batch_norm->options().affine) {
+      if (batch_norm->options().affine && Trains(node.target)) {
         AddDense(node.target + ".weight", std::move(grads.weight));
         AddDense(node.target + ".bias", std::move(grads.bias));
       }
@@ -128,7 +141,8 @@ class BackwardPass {
   template <typename T>
   absl::Status TableBackward(const Node& node, const T& table, const nn::LookupContext& context, const Tensor& grad) {
     const bool weighted = context.bags.has_per_sample_weights();
-    if (!table.options().requires_grad && !weighted) return absl::OkStatus();
+    const bool trains = table.options().requires_grad && Trains(node.target);
+    if (!trains && !weighted) return absl::OkStatus();
     const TableView view(grad.values.data(), context.bags.num_bags(), table.embedding_dim());
     absl::StatusOr<nn::EmbeddingGradients> computed;
     if constexpr (kIsBag<T>) {
@@ -138,7 +152,7 @@ class BackwardPass {
     }
     EQAT_ASSIGN_OR_RETURN(nn::EmbeddingGradients grads, std::move(computed));
     if (weighted) AddDense(node.args[0] + kPerSampleWeightsSuffix, std::move(grads.per_sample_weights));
-    if (!table.options().requires_grad) return absl::OkStatus();
+    if (!trains) return absl::OkStatus();
     std::optional<nn::SparseGrad>& sum = gradients_[node.target + ".weight"].rows;
     if (sum) return nn::AddTo(*sum, grads.weight);
     sum = std::move(grads.weight);
@@ -146,33 +160,11 @@ class BackwardPass {
   }
 
   void CallFunction(const Node& node, const Tape::Record& record, Tensor& grad) {
-    switch (node.function) {
-      case Function::kCat:
-        return PassOnEach(node, nn::CatBackward(Args(node), node.int_arg, grad));
-      case Function::kInteractDot:
-        return PassOnEach(node, nn::InteractDotBackward(Args(node), grad));
-      case Function::kAdd:
-        PassOn(node.args[0], nn::ReduceTo(grad, Arg(node, 0).shape));
-        PassOn(node.args[1], nn::ReduceTo(grad, Arg(node, 1).shape));
-        return;
-      case Function::kMul:
-        PassOn(node.args[0], Scaled(grad, Arg(node, 1), Arg(node, 0)));
-        PassOn(node.args[1], Scaled(grad, Arg(node, 0), Arg(node, 1)));
-        return;
-      case Function::kReLU:
-        return PassOn(node.args[0], nn::ReLUBackward(*record.value, grad));
-      case Function::kSigmoid:
-        return PassOn(node.args[0], nn::SigmoidBackward(*record.value, grad));
-      case Function::kFlatten:
-        grad.shape = Arg(node, 0).shape;
-        return PassOn(node.args[0], std::move(grad));
-    }
+    PassOnEach(node, CallFunctionBackward(node, Args(node), *record.value, std::move(grad)));
   }
 
-  // Gradient of `operand` in operand * factor. The shapes fit: the forward has multiplied them.
-  static Tensor Scaled(const Tensor& grad, const Tensor& factor, const Tensor& operand) {
-    return nn::ReduceTo(*nn::Mul(grad, factor), operand.shape);
-  }
+  // A frozen model's parameters are constants.
+  bool Trains(const std::string& module) const { return !model_.IsConstant(module); }
 
   const Model& model_;
   const Tape& tape_;

@@ -38,6 +38,7 @@ struct Tape {
     nn::LookupContext lookup;
     nn::BatchNorm1dContext batch_norm;
     std::optional<Rng> dropout;  // dropout in training: the masks' generator
+    bool is_constant = false;    // of no input
   };
   std::vector<Record> records;
   std::shared_ptr<const int> structure;  // of the model at the time

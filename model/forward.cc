@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <map>
 #include <new>
 #include <set>
@@ -10,6 +11,7 @@
 #include "core/error.h"
 #include "core/status_macros.h"
 #include "float_modules/activation.h"
+#include "model/call_function.h"
 #include "model/execution.h"
 
 namespace eqat::model {
@@ -36,9 +38,34 @@ absl::Status CheckDense(const std::string& name, const Tensor& value) {
                          absl::StrCat(size, " for ", ShapeText(value.shape)));
 }
 
-// Every input is fed once, in the form its use asks for, and nothing else is.
+// Inputs that some node reads.
+std::set<std::string> ReadInputs(const Graph& graph) {
+  std::set<std::string> inputs;
+  for (const Node& node : graph.nodes) inputs.insert(node.args.begin(), node.args.end());
+  return inputs;
+}
+
+absl::Status CheckShape(const Node& placeholder, const Feed& feed) {
+  if (!placeholder.shape) return absl::OkStatus();
+  const auto dense = feed.dense.find(placeholder.name);
+  std::vector<int64_t> shape;
+  if (dense != feed.dense.end()) {
+    shape = dense->second.shape;
+  } else {
+    const LookupInput& input = feed.lookups.at(placeholder.name);
+    shape = input.shape.empty() ? std::vector<int64_t>{input.indices.size()} : input.shape;
+  }
+  const std::vector<int64_t>& wanted = *placeholder.shape;
+  const bool fits = std::equal(shape.begin(), shape.end(), wanted.begin(), wanted.end(),
+                               [](int64_t size, int64_t want) { return want == kAnySize || size == want; });
+  if (fits) return absl::OkStatus();
+  return InvalidArgument(placeholder.name, "the input has the wrong shape", ShapeText(shape), ShapePatternText(wanted));
+}
+
+// Every input is fed once, in the form its use asks for (in either if there is none), and nothing else is.
 absl::Status CheckFeed(const Graph& graph, const std::set<std::string>& index_inputs, const Feed& feed) {
   const std::vector<std::string> placeholders = graph.Placeholders();
+  const std::set<std::string> read = ReadInputs(graph);
   const std::set<std::string> known(placeholders.begin(), placeholders.end());
   const auto check_known = [&](const std::string& name) {
     if (known.contains(name)) return absl::OkStatus();
@@ -53,7 +80,11 @@ absl::Status CheckFeed(const Graph& graph, const std::set<std::string>& index_in
   for (const std::string& name : placeholders) {
     if (feed.dense.contains(name)) continue;
     if (!feed.lookups.contains(name)) return InvalidArgument(name, "input is missing");
-    if (!index_inputs.contains(name)) return InvalidArgument(name, "input of no table", "indices", "dense values");
+    if (!index_inputs.contains(name) && read.contains(name))
+      return InvalidArgument(name, "input of no table", "indices", "dense values");
+  }
+  for (const Node& node : graph.nodes) {
+    if (node.op == Op::kPlaceholder) EQAT_RETURN_IF_ERROR(CheckShape(node, feed));
   }
   return absl::OkStatus();
 }
@@ -73,7 +104,12 @@ absl::StatusOr<Tensor> MakeTensor(std::vector<int64_t> shape) {
 class ForwardPass {
  public:
   ForwardPass(const Model& model, Model* writable, const Feed& feed, const PassOptions& options, Tape& tape)
-      : model_(model), writable_(writable), feed_(feed), options_(options), tape_(tape), graph_(*model.graph()) {}
+      : model_(model),
+        writable_(writable),
+        feed_(feed),
+        options_(options),
+        tape_(tape),
+        graph_(model.inlined_graph()) {}
 
   absl::StatusOr<Tensor> Run() {
     EQAT_RETURN_IF_ERROR(CheckFeed(graph_, IndexInputs(model_, graph_), feed_));
@@ -106,6 +142,9 @@ class ForwardPass {
   }
 
   absl::Status Execute(const Node& node, Tape::Record& record) {
+    record.is_constant = !node.args.empty() && std::all_of(node.args.begin(), node.args.end(), [&](const auto& arg) {
+      return record_of_.at(arg)->is_constant;
+    });
     switch (node.op) {
       case Op::kPlaceholder: {
         const auto it = feed_.dense.find(node.name);
@@ -116,6 +155,10 @@ class ForwardPass {
         return CallModule(node, record);
       case Op::kCallFunction:
         return Keep(CallFunction(node), record);
+      case Op::kGetAttr:
+        record.value = AsTensor(*model_.Find(node.target));
+        record.is_constant = true;
+        return absl::OkStatus();
       case Op::kOutput:
         record.value = &Arg(node, 0);
         return absl::OkStatus();
@@ -190,38 +233,30 @@ class ForwardPass {
   }
 
   absl::StatusOr<Tensor> CallFunction(const Node& node) const {
-    switch (node.function) {
-      case Function::kCat: {
-        const std::vector<const Tensor*> args = Args(node);
-        if (node.int_arg != 0 && node.int_arg != -Arg(node, 0).rank()) EQAT_RETURN_IF_ERROR(CheckEqualRows(node));
-        return nn::Cat(args, node.int_arg);
-      }
-      case Function::kInteractDot:
-        EQAT_RETURN_IF_ERROR(CheckEqualRows(node));
-        return nn::InteractDot(Args(node));
-      case Function::kAdd:
-        EQAT_RETURN_IF_ERROR(CheckEqualRows(node));
-        return nn::Add(Arg(node, 0), Arg(node, 1));
-      case Function::kMul:
-        EQAT_RETURN_IF_ERROR(CheckEqualRows(node));
-        return nn::Mul(Arg(node, 0), Arg(node, 1));
-      case Function::kReLU:
-        return nn::ReLU(Arg(node, 0));
-      case Function::kSigmoid:
-        return nn::Sigmoid(Arg(node, 0));
-      case Function::kFlatten:
-        return nn::Flatten(Arg(node, 0), node.int_arg);
-    }
-    return Unimplemented(node.name, "unknown function");
+    const std::vector<const Tensor*> args = Args(node);
+    if (CombinesRows(node)) EQAT_RETURN_IF_ERROR(CheckEqualRows(node));
+    return model::CallFunction(node, args);
   }
 
-  // Inputs that disagree in how many rows the batch has meet here; say which they are.
+  // Whether row i of the result is made of row i of each argument.
+  bool CombinesRows(const Node& node) const {
+    if (node.function == Function::kCat) return node.int_arg != 0 && node.int_arg != -Arg(node, 0).rank();
+    return node.args.size() > 1;
+  }
+
+  // Values that disagree in how many rows the batch has meet here; say which they are. Constants belong to no batch,
+  // nor does what broadcasting repeats for every row because it lacks that dimension.
   absl::Status CheckEqualRows(const Node& node) const {
-    const auto rows_of = [&](size_t k) { return Arg(node, k).rank() == 0 ? int64_t{1} : Arg(node, k).shape[0]; };
-    for (size_t k = 1; k < node.args.size(); ++k) {
-      if (rows_of(k) == rows_of(0)) continue;
-      return InvalidArgument(node.args[k], "number of rows differs", absl::StrCat(rows_of(k)),
-                             absl::StrCat(rows_of(0), " as ", node.args[0]));
+    int64_t rank = 0;
+    for (size_t k = 0; k < node.args.size(); ++k) rank = std::max(rank, Arg(node, k).rank());
+    std::optional<size_t> first;
+    for (size_t k = 0; k < node.args.size(); ++k) {
+      if (Arg(node, k).rank() < std::max<int64_t>(rank, 1) || record_of_.at(node.args[k])->is_constant) continue;
+      if (!first) first = k;
+      const int64_t rows = Arg(node, k).shape[0], expected = Arg(node, *first).shape[0];
+      if (rows == expected) continue;
+      return InvalidArgument(node.args[k], "number of rows differs", absl::StrCat(rows),
+                             absl::StrCat(expected, " as ", node.args[*first]));
     }
     return absl::OkStatus();
   }

@@ -36,20 +36,24 @@ absl::Status CheckArgumentCount(const Node& node, int64_t minimum, int64_t maxim
                          minimum == maximum ? absl::StrCat(minimum) : absl::StrCat("at least ", minimum));
 }
 
-absl::Status CheckArguments(const Node& node, bool calls_table, Seen& seen) {
+// What a node does with its arguments.
+enum class Use : uint8_t { kAsIndices, kAsValues, kByNestedModel };
+
+absl::Status CheckArguments(const Node& node, Use use, Seen& seen) {
   for (const std::string& arg : node.args) {
     const auto it = seen.ops.find(arg);
     if (it == seen.ops.end()) {
       return InvalidArgument(Place(node), "an argument is not an earlier node", arg, "the name of an earlier node");
     }
+    if (use == Use::kByNestedModel) continue;
     if (it->second != Op::kPlaceholder) {
-      if (calls_table) {
+      if (use == Use::kAsIndices) {
         return InvalidArgument(Place(node), "a table is called on something other than an input", arg,
                                "the name of a placeholder");
       }
       continue;
     }
-    (calls_table ? seen.used_as_indices : seen.used_as_values).insert(arg);
+    (use == Use::kAsIndices ? seen.used_as_indices : seen.used_as_values).insert(arg);
     if (seen.used_as_indices.contains(arg) && seen.used_as_values.contains(arg)) {
       return InvalidArgument(Place(node), "an input is used both as indices and as values", arg);
     }
@@ -61,16 +65,34 @@ bool IsTableType(const std::string& type) {
   return absl::EndsWith(type, ".Embedding") || absl::EndsWith(type, ".EmbeddingBag");
 }
 
-absl::Status CheckCallModule(const Node& node, const std::map<std::string, std::string>& module_types, Seen& seen) {
+bool IsTensorType(const std::string& type) { return type == "nn.Parameter" || type == "nn.Buffer"; }
+bool IsNestedType(const std::string& type) { return absl::StartsWith(type, "model."); }
+
+absl::StatusOr<std::string> TypeOfTarget(const Node& node, const std::map<std::string, std::string>& module_types) {
   const auto it = module_types.find(node.target);
-  if (it == module_types.end()) {
-    return InvalidArgument(Place(node), "no module of this name", node.target,
-                           absl::StrJoin(module_types, ", ", [](std::string* out, const auto& entry) {
-                             absl::StrAppend(out, entry.first);
-                           }));
+  if (it != module_types.end()) return it->second;
+  return InvalidArgument(Place(node), "no module of this name", node.target,
+                         absl::StrJoin(module_types, ", ",
+                                       [](std::string* out, const auto& entry) { absl::StrAppend(out, entry.first); }));
+}
+
+absl::Status CheckCallModule(const Node& node, const std::map<std::string, std::string>& module_types, Seen& seen) {
+  EQAT_ASSIGN_OR_RETURN(const std::string type, TypeOfTarget(node, module_types));
+  if (IsTensorType(type)) {
+    return InvalidArgument(Place(node), "a tensor cannot be called", node.target, "op get_attr to read it");
   }
+  if (IsNestedType(type)) return CheckArguments(node, Use::kByNestedModel, seen);
   EQAT_RETURN_IF_ERROR(CheckArgumentCount(node, 1, 1));
-  return CheckArguments(node, IsTableType(it->second), seen);
+  return CheckArguments(node, IsTableType(type) ? Use::kAsIndices : Use::kAsValues, seen);
+}
+
+absl::Status CheckGetAttr(const Node& node, const std::map<std::string, std::string>& module_types) {
+  EQAT_ASSIGN_OR_RETURN(const std::string type, TypeOfTarget(node, module_types));
+  if (!IsTensorType(type)) {
+    return InvalidArgument(Place(node), "not a tensor", absl::StrCat(node.target, " (", type, ")"),
+                           "the name of an nn.Parameter or nn.Buffer");
+  }
+  return CheckArgumentCount(node, 0, 0);
 }
 
 absl::Status CheckNode(const Node& node, bool is_last, const std::map<std::string, std::string>& module_types,
@@ -86,11 +108,13 @@ absl::Status CheckNode(const Node& node, bool is_last, const std::map<std::strin
     case Op::kCallFunction: {
       const int arity = TraitsOf(node.function).arity;
       EQAT_RETURN_IF_ERROR(arity < 0 ? CheckArgumentCount(node, 1, INT64_MAX) : CheckArgumentCount(node, arity, arity));
-      return CheckArguments(node, false, seen);
+      return CheckArguments(node, Use::kAsValues, seen);
     }
     case Op::kOutput:
       EQAT_RETURN_IF_ERROR(CheckArgumentCount(node, 1, 1));
-      return CheckArguments(node, false, seen);
+      return CheckArguments(node, Use::kAsValues, seen);
+    case Op::kGetAttr:
+      return CheckGetAttr(node, module_types);
   }
   return absl::OkStatus();
 }
@@ -116,6 +140,15 @@ std::vector<std::string> Graph::Placeholders() const {
     if (node.op == Op::kPlaceholder) names.push_back(node.name);
   }
   return names;
+}
+
+std::string ShapePatternText(const std::vector<int64_t>& shape) {
+  return absl::StrCat("[",
+                      absl::StrJoin(shape, ", ",
+                                    [](std::string* out, int64_t size) {
+                                      absl::StrAppend(out, size == kAnySize ? "?" : absl::StrCat(size));
+                                    }),
+                      "]");
 }
 
 absl::Status Validate(const Graph& graph, const std::map<std::string, std::string>& module_types) {

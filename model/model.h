@@ -66,13 +66,29 @@ class Model {
   // InvalidArgument for a name that is taken, empty or holds characters outside [A-Za-z0-9_.-]. Float tables take the
   // name over for their messages.
   absl::Status AddModule(const std::string& name, Module&& module);
-  absl::Status SetGraph(Graph graph);                    // Validate()s it
+  // Validate()s it and the nested models' graphs, and inlines the calls of those.
+  absl::Status SetGraph(Graph graph);
   const std::vector<std::string>& module_names() const;  // in order of addition
   const Module* Find(const std::string& name) const;     // null when absent
   Module* FindMutable(const std::string& name);
-  // Replaces a module by another of the same name (its type may change).
+  // Replaces a module by another of the same name (its type may change). REQUIRES: neither is a nested model or an
+  // interface once there is a graph.
   void Replace(const std::string& name, Module&& module);
   const std::optional<Graph>& graph() const;
+  // graph() with the calls of nested models inlined (model/inline_calls.h): what runs. REQUIRES: a graph.
+  const Graph& inlined_graph() const;
+  // A model of the same content. Float memory is copied; packed rows, which never change, are shared.
+  absl::StatusOr<Model> Clone() const;
+
+  // torch's flag of a module. It is kept with the model; what a call does is said by the function that is called.
+  bool training() const;
+  void Train();
+  void Eval();
+  // A frozen model (model/freeze/freeze.h) holds constants: no gradient but those of `preserved` modules.
+  bool frozen() const;
+  const std::vector<std::string>& preserved() const;
+  void MarkFrozen(std::vector<std::string> preserved);
+  bool IsConstant(const std::string& module) const;
 
   // Every parameter with requires_grad true or false, by name ascending. Valid until a module is added or replaced.
   std::vector<Parameter> Parameters();

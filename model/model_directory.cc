@@ -37,6 +37,15 @@ absl::StatusOr<OpenedFiles> OpenConsistently(const std::string& path) {
   return *std::move(files);
 }
 
+absl::Status MarkFrozen(std::optional<std::vector<std::string>> preserved, Model& model) {
+  if (!preserved) return absl::OkStatus();
+  for (const std::string& name : *preserved) {
+    if (model.Find(name) == nullptr) return InvalidArgument("/preserved", "no module of this name", name);
+  }
+  model.MarkFrozen(*std::move(preserved));
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 std::vector<std::string> ModelDirectoryFiles() {
@@ -54,6 +63,8 @@ absl::StatusOr<Model> LoadModel(const std::string& path) {
     EQAT_RETURN_IF_ERROR(model.AddModule(name, std::move(module)));
   }
   EQAT_RETURN_IF_ERROR(source.Finish());
+  if (files.spec.training) model.Train();
+  EQAT_RETURN_IF_ERROR(AtPlace(files.json_path, MarkFrozen(std::move(files.spec.preserved), model)));
   if (files.spec.graph) {
     if (absl::Status status = model.SetGraph(*std::move(files.spec.graph)); !status.ok()) {
       return AtPlace(files.json_path, status);

@@ -22,7 +22,8 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr PoolMode kPoolModes[] = {PoolMode::kSum, PoolMode::kMean, PoolMode::kMax};
 
 const std::vector<std::string>& OpNames() {  // in the order of Op
-  static const auto& names = *new std::vector<std::string>{"placeholder", "call_module", "call_function", "output"};
+  static const auto& names =
+      *new std::vector<std::string>{"placeholder", "call_module", "call_function", "output", "get_attr"};
   return names;
 }
 
@@ -190,26 +191,58 @@ absl::StatusOr<ModuleSpec> ReadBatchNorm(ObjectReader& reader) {
   return ModuleSpec(options);
 }
 
+// Sizes of a tensor; with `pattern` null stands for any size.
+absl::StatusOr<std::vector<int64_t>> ReadShape(ObjectReader& reader, bool pattern) {
+  EQAT_ASSIGN_OR_RETURN(const Json* json, reader.Array("shape"));
+  std::vector<int64_t> shape;
+  for (const Json& size : *json) {
+    const bool any = pattern && size.is_null();
+    if (!any && (!size.is_number_integer() || size.get<double>() < 0 || size.get<double>() > 9e18)) {
+      return reader.Error("shape", "not a shape", pattern ? "a list of sizes, null for any" : "a list of sizes");
+    }
+    shape.push_back(any ? kAnySize : size.get<int64_t>());
+  }
+  return shape;
+}
+
+absl::StatusOr<ModuleSpec> ReadParameter(ObjectReader& reader) {
+  ParameterTensor parameter;
+  EQAT_ASSIGN_OR_RETURN(parameter.value.shape, ReadShape(reader, /*pattern=*/false));
+  EQAT_RETURN_IF_ERROR(ReadBool(reader, "requires_grad", parameter.requires_grad));
+  return ModuleSpec(std::move(parameter));
+}
+
+absl::StatusOr<ModuleSpec> ReadBuffer(ObjectReader& reader) {
+  BufferTensor buffer;
+  EQAT_ASSIGN_OR_RETURN(buffer.value.shape, ReadShape(reader, /*pattern=*/false));
+  return ModuleSpec(std::move(buffer));
+}
+
+absl::StatusOr<ModuleSpec> ReadInterface(ObjectReader& reader) {
+  InterfaceModule interface;
+  EQAT_ASSIGN_OR_RETURN(interface.implementation, reader.String("implementation"));
+  if (!IsValidName(interface.implementation)) {
+    return reader.Error("implementation", "not a module's name", kNameRule);
+  }
+  return ModuleSpec(std::move(interface));
+}
+
 absl::StatusOr<ModuleSpec> ReadModuleOfType(ObjectReader& reader, const std::string& type, const std::string& where) {
   if (type == "nn.Linear") return ReadLinear(reader);
   if (type == "nn.ReLU") return ModuleSpec(ReLU{});
   if (type == "nn.Sigmoid") return ModuleSpec(Sigmoid{});
   if (type == "nn.Dropout") return ReadDropout(reader);
   if (type == "nn.BatchNorm1d") return ReadBatchNorm(reader);
+  if (type == "nn.Parameter") return ReadParameter(reader);
+  if (type == "nn.Buffer") return ReadBuffer(reader);
+  if (type == "model.Interface") return ReadInterface(reader);
   const TableKind kind = absl::StartsWith(type, "qat.")         ? TableKind::kQat
                          : absl::StartsWith(type, "quantized.") ? TableKind::kQuantized
                                                                 : TableKind::kFloat;
   return ReadTable(reader, kind, absl::EndsWith(type, "Bag"), where);
 }
 
-absl::StatusOr<ModuleSpec> ReadModule(const Json& json, const std::string& file, const std::string& pointer) {
-  EQAT_ASSIGN_OR_RETURN(ObjectReader reader, ObjectReader::Of(json, file, pointer));
-  EQAT_ASSIGN_OR_RETURN(const int type, reader.Choice("type", TypeNames()));
-  EQAT_ASSIGN_OR_RETURN(ModuleSpec spec,
-                        ReadModuleOfType(reader, TypeNames()[type], absl::StrCat(file, ": ", pointer)));
-  EQAT_RETURN_IF_ERROR(reader.Finish());
-  return spec;
-}
+bool TakesArgs(Op op) { return op != Op::kPlaceholder && op != Op::kGetAttr; }
 
 // [name, ...], or [[name, ...]] for functions of a list.
 absl::StatusOr<std::vector<std::string>> ReadArgs(ObjectReader& reader, bool takes_list) {
@@ -229,15 +262,22 @@ absl::StatusOr<std::vector<std::string>> ReadArgs(ObjectReader& reader, bool tak
   return result;
 }
 
-absl::StatusOr<int64_t> ReadKwargs(ObjectReader& reader, const FunctionTraits& traits) {
-  if (traits.int_kwarg == nullptr) return 0;
+absl::Status ReadKwargs(ObjectReader& reader, const FunctionTraits& traits, Node& node) {
+  if (traits.int_kwarg == nullptr) return absl::OkStatus();
+  node.int_arg = traits.int_default;
   EQAT_ASSIGN_OR_RETURN(const Json* kwargs, reader.OptionalObject("kwargs"));
-  if (kwargs == nullptr) return traits.int_default;
+  if (kwargs == nullptr) return absl::OkStatus();
   EQAT_ASSIGN_OR_RETURN(ObjectReader kwargs_reader,
                         ObjectReader::Of(*kwargs, reader.file(), reader.PointerTo("kwargs")));
   EQAT_ASSIGN_OR_RETURN(const std::optional<int64_t> value, kwargs_reader.OptionalInt(traits.int_kwarg));
-  EQAT_RETURN_IF_ERROR(kwargs_reader.Finish());
-  return value.value_or(traits.int_default);
+  node.int_arg = value.value_or(node.int_arg);
+  if (traits.takes_range) {
+    EQAT_ASSIGN_OR_RETURN(const std::optional<int64_t> start, kwargs_reader.OptionalInt("start"));
+    EQAT_ASSIGN_OR_RETURN(const std::optional<int64_t> end, kwargs_reader.OptionalInt("end"));
+    node.start = start.value_or(node.start);
+    node.end = end.value_or(node.end);
+  }
+  return kwargs_reader.Finish();
 }
 
 absl::StatusOr<Node> ReadNode(const Json& json, const std::string& file, const std::string& pointer) {
@@ -247,16 +287,18 @@ absl::StatusOr<Node> ReadNode(const Json& json, const std::string& file, const s
   EQAT_ASSIGN_OR_RETURN(const int op, reader.Choice("op", OpNames()));
   node.op = static_cast<Op>(op);
   bool takes_list = false;
-  if (node.op == Op::kCallModule) {
+  if (node.op == Op::kCallModule || node.op == Op::kGetAttr) {
     EQAT_ASSIGN_OR_RETURN(node.target, reader.String("target"));
   } else if (node.op == Op::kCallFunction) {
     EQAT_ASSIGN_OR_RETURN(const int function, reader.Choice("target", FunctionNames()));
     const FunctionTraits& traits = kFunctions[function];
     node.function = traits.function;
     takes_list = traits.takes_list;
-    EQAT_ASSIGN_OR_RETURN(node.int_arg, ReadKwargs(reader, traits));
+    EQAT_RETURN_IF_ERROR(ReadKwargs(reader, traits, node));
+  } else if (node.op == Op::kPlaceholder && reader.Has("shape")) {
+    EQAT_ASSIGN_OR_RETURN(node.shape, ReadShape(reader, /*pattern=*/true));
   }
-  if (node.op != Op::kPlaceholder) {
+  if (TakesArgs(node.op)) {
     EQAT_ASSIGN_OR_RETURN(node.args, ReadArgs(reader, takes_list));
   }
   EQAT_RETURN_IF_ERROR(reader.Finish());
@@ -270,6 +312,60 @@ absl::StatusOr<Graph> ReadGraph(const Json& json, const std::string& file, const
     graph.nodes.push_back(std::move(node));
   }
   return graph;
+}
+
+// Appends the modules of `json` to `modules`; those of a nested model follow it, named after it.
+absl::Status ReadModules(const Json& json, const std::string& file, const std::string& pointer,
+                         const std::string& scope, std::vector<std::pair<std::string, ModuleSpec>>& modules);
+
+// A nested model, whose modules are read behind it.
+absl::Status ReadNestedModel(ObjectReader& reader, const std::string& name,
+                             std::vector<std::pair<std::string, ModuleSpec>>& modules) {
+  EQAT_ASSIGN_OR_RETURN(const Json* nested, reader.Object("modules"));
+  EQAT_ASSIGN_OR_RETURN(const Json* graph_json, reader.Array("graph"));
+  EQAT_RETURN_IF_ERROR(reader.Finish());
+  EQAT_ASSIGN_OR_RETURN(Graph graph, ReadGraph(*graph_json, reader.file(), reader.PointerTo("graph")));
+  modules.emplace_back(name, GraphModule{std::move(graph)});
+  return ReadModules(*nested, reader.file(), reader.PointerTo("modules"), name + ".", modules);
+}
+
+absl::Status ReadModule(const Json& json, const std::string& file, const std::string& pointer, const std::string& name,
+                        std::vector<std::pair<std::string, ModuleSpec>>& modules) {
+  EQAT_ASSIGN_OR_RETURN(ObjectReader reader, ObjectReader::Of(json, file, pointer));
+  EQAT_ASSIGN_OR_RETURN(const int type, reader.Choice("type", TypeNames()));
+  if (TypeNames()[type] == "model.Graph") return ReadNestedModel(reader, name, modules);
+  EQAT_ASSIGN_OR_RETURN(ModuleSpec spec,
+                        ReadModuleOfType(reader, TypeNames()[type], absl::StrCat(file, ": ", pointer)));
+  modules.emplace_back(name, std::move(spec));
+  return reader.Finish();
+}
+
+absl::Status ReadModules(const Json& json, const std::string& file, const std::string& pointer,
+                         const std::string& scope, std::vector<std::pair<std::string, ModuleSpec>>& modules) {
+  EQAT_ASSIGN_OR_RETURN(ObjectReader reader, ObjectReader::Of(json, file, pointer));
+  for (const auto& [name, module_json] : json.items()) {
+    if (!IsValidName(name)) return reader.Error(name, "a module's name is not allowed", kNameRule);
+    // "tower.fc" beside a nested model "tower" would be taken for a part of it.
+    for (size_t dot = name.find('.'); dot != std::string::npos; dot = name.find('.', dot + 1)) {
+      const auto around = json.find(name.substr(0, dot));
+      if (around != json.end() && around->is_object() && around->value("type", Json()) == "model.Graph") {
+        return reader.Error(name, "the name lies in a nested model beside it", "another name, or a place inside it");
+      }
+    }
+    EQAT_RETURN_IF_ERROR(ReadModule(module_json, file, reader.PointerTo(name), scope + name, modules));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<std::string>> ReadPreserved(ObjectReader& reader) {
+  EQAT_ASSIGN_OR_RETURN(const Json* json, reader.OptionalArray("preserved"));
+  std::vector<std::string> preserved;
+  if (json == nullptr) return preserved;
+  for (const Json& name : *json) {
+    if (!name.is_string()) return reader.Error("preserved", "not a list of names", "names of modules");
+    preserved.push_back(name.get<std::string>());
+  }
+  return preserved;
 }
 
 void WriteTableOptions(const nn::EmbeddingOptions& options, Json& json) {
@@ -322,6 +418,12 @@ void WriteBatchNorm(const nn::BatchNorm1dOptions& options, Json& json) {
   if (!options.track_running_stats) json["track_running_stats"] = false;
 }
 
+Json ShapeToJson(const std::vector<int64_t>& shape) {
+  Json json = Json::array();
+  for (const int64_t size : shape) json.push_back(size == kAnySize ? Json(nullptr) : Json(size));
+  return json;
+}
+
 Json ModuleToJson(const Module& module) {
   Json json = Json::object();
   json["type"] = std::string(TypeName(module));
@@ -336,9 +438,25 @@ Json ModuleToJson(const Module& module) {
           WriteBatchNorm(alternative.options(), json);
         } else if constexpr (std::is_same_v<T, Dropout>) {
           if (alternative.p != Dropout().p) json["p"] = alternative.p;
+        } else if constexpr (std::is_same_v<T, ParameterTensor>) {
+          json["shape"] = ShapeToJson(alternative.value.shape);
+          if (!alternative.requires_grad) json["requires_grad"] = false;
+        } else if constexpr (std::is_same_v<T, BufferTensor>) {
+          json["shape"] = ShapeToJson(alternative.value.shape);
+        } else if constexpr (std::is_same_v<T, InterfaceModule>) {
+          json["implementation"] = alternative.implementation;
         }
       },
       module);
+  return json;
+}
+
+Json KwargsToJson(const Node& node) {
+  const FunctionTraits& traits = TraitsOf(node.function);
+  Json json = Json::object();
+  if (traits.int_kwarg != nullptr && node.int_arg != traits.int_default) json[traits.int_kwarg] = node.int_arg;
+  if (node.start != 0) json["start"] = node.start;
+  if (node.end != kToTheEnd) json["end"] = node.end;
   return json;
 }
 
@@ -346,7 +464,9 @@ Json NodeToJson(const Node& node) {
   Json json = Json::object();
   json["name"] = node.name;
   json["op"] = OpNames()[static_cast<int>(node.op)];
-  if (node.op == Op::kPlaceholder) return json;
+  if (node.shape) json["shape"] = ShapeToJson(*node.shape);
+  if (node.op == Op::kGetAttr) json["target"] = node.target;
+  if (!TakesArgs(node.op)) return json;
   Json args = node.args;
   if (node.op == Op::kCallModule) {
     json["target"] = node.target;
@@ -355,9 +475,32 @@ Json NodeToJson(const Node& node) {
     if (TraitsOf(node.function).takes_list) args = Json::array({args});
   }
   json["args"] = std::move(args);
-  if (node.op == Op::kCallFunction && TraitsOf(node.function).int_kwarg != nullptr &&
-      node.int_arg != TraitsOf(node.function).int_default) {
-    json["kwargs"] = {{TraitsOf(node.function).int_kwarg, node.int_arg}};
+  if (node.op == Op::kCallFunction) {
+    Json kwargs = KwargsToJson(node);
+    if (!kwargs.empty()) json["kwargs"] = std::move(kwargs);
+  }
+  return json;
+}
+
+Json GraphToJson(const Graph& graph) {
+  Json json = Json::array();
+  for (const Node& node : graph.nodes) json.push_back(NodeToJson(node));
+  return json;
+}
+
+// The modules whose names begin with `prefix` ("tower.", or "" for all), up to the end or the first other one.
+Json ModulesToJson(const Model& model, const std::string& prefix, size_t& next) {
+  Json json = Json::object();
+  const std::vector<std::string>& names = model.module_names();
+  while (next < names.size() && absl::StartsWith(names[next], prefix)) {
+    const std::string& name = names[next++];
+    const Module& module = *model.Find(name);
+    Json entry = ModuleToJson(module);
+    if (const auto* nested = std::get_if<GraphModule>(&module)) {
+      entry["modules"] = ModulesToJson(model, name + ".", next);
+      entry["graph"] = GraphToJson(nested->graph);
+    }
+    json[name.substr(prefix.size())] = std::move(entry);
   }
   return json;
 }
@@ -370,14 +513,15 @@ absl::StatusOr<ModelSpec> ParseModel(const Json& json, const std::string& file) 
   EQAT_RETURN_IF_ERROR(reader.Int("version", {.minimum = kVersion, .maximum = kVersion}).status());
   EQAT_ASSIGN_OR_RETURN(const Json* modules, reader.Object("modules"));
   EQAT_ASSIGN_OR_RETURN(const Json* graph, reader.OptionalArray("graph"));
-  EQAT_RETURN_IF_ERROR(reader.Finish());
   ModelSpec spec;
-  EQAT_ASSIGN_OR_RETURN(ObjectReader modules_reader, ObjectReader::Of(*modules, file, "/modules"));
-  for (const auto& [name, module_json] : modules->items()) {
-    if (!IsValidName(name)) return modules_reader.Error(name, "a module's name is not allowed", kNameRule);
-    EQAT_ASSIGN_OR_RETURN(ModuleSpec module, ReadModule(module_json, file, modules_reader.PointerTo(name)));
-    spec.modules.emplace_back(name, std::move(module));
+  EQAT_RETURN_IF_ERROR(ReadBool(reader, "training", spec.training));
+  bool frozen = false;
+  EQAT_RETURN_IF_ERROR(ReadBool(reader, "frozen", frozen));
+  if (frozen) {
+    EQAT_ASSIGN_OR_RETURN(spec.preserved, ReadPreserved(reader));
   }
+  EQAT_RETURN_IF_ERROR(reader.Finish());
+  EQAT_RETURN_IF_ERROR(ReadModules(*modules, file, "/modules", "", spec.modules));
   if (graph != nullptr) {
     EQAT_ASSIGN_OR_RETURN(spec.graph, ReadGraph(*graph, file, "/graph"));
   }
@@ -388,11 +532,12 @@ Json ToJson(const Model& model) {
   Json json = Json::object();
   json["format"] = kFormat;
   json["version"] = kVersion;
-  json["modules"] = Json::object();
-  for (const std::string& name : model.module_names()) json["modules"][name] = ModuleToJson(*model.Find(name));
-  if (!model.graph()) return json;
-  json["graph"] = Json::array();
-  for (const Node& node : model.graph()->nodes) json["graph"].push_back(NodeToJson(node));
+  if (model.training()) json["training"] = true;
+  if (model.frozen()) json["frozen"] = true;
+  if (!model.preserved().empty()) json["preserved"] = model.preserved();
+  size_t next = 0;
+  json["modules"] = ModulesToJson(model, "", next);
+  if (model.graph()) json["graph"] = GraphToJson(*model.graph());
   return json;
 }
 

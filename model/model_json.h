@@ -30,11 +30,15 @@ struct TableSpec {
   const quant::DeployTraits* deploy = nullptr;  // kQuantized; null: our own arithmetic
 };
 
-using ModuleSpec = std::variant<TableSpec, nn::LinearOptions, ReLU, Sigmoid, Dropout, nn::BatchNorm1dOptions>;
+// A tensor's spec holds its shape and no values.
+using ModuleSpec = std::variant<TableSpec, nn::LinearOptions, ReLU, Sigmoid, Dropout, nn::BatchNorm1dOptions,
+                                ParameterTensor, BufferTensor, GraphModule, InterfaceModule>;
 
 struct ModelSpec {
-  std::vector<std::pair<std::string, ModuleSpec>> modules;
+  std::vector<std::pair<std::string, ModuleSpec>> modules;  // those of nested models behind them, with full names
   std::optional<Graph> graph;
+  bool training = false;
+  std::optional<std::vector<std::string>> preserved;  // of a frozen model
 };
 
 // `file` is what messages call it. Names and uses in the graph are not checked against each other.

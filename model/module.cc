@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/checked_math.h"
+#include "core/status_macros.h"
 #include "io/json_reader.h"
 #include "quant/kernels/pack_kernels.h"
 
@@ -29,6 +30,16 @@ std::string TextOf(const nn::BatchNorm1d& batch_norm) {
 
 std::string TextOf(const ReLU&) { return "ReLU()"; }
 std::string TextOf(const Sigmoid&) { return "Sigmoid()"; }
+std::string TextOf(const ParameterTensor& parameter) {
+  return absl::StrCat("Parameter(shape=", ShapeText(parameter.value.shape), ")");
+}
+std::string TextOf(const BufferTensor& buffer) {
+  return absl::StrCat("Buffer(shape=", ShapeText(buffer.value.shape), ")");
+}
+std::string TextOf(const GraphModule& nested) { return absl::StrCat("Graph(nodes=", nested.graph.nodes.size(), ")"); }
+std::string TextOf(const InterfaceModule& interface) {
+  return absl::StrCat("Interface(implementation=", interface.implementation, ")");
+}
 std::string TextOf(const Dropout& dropout) {
   return absl::StrCat("Dropout(p=", FloatText(dropout.p), ", inplace=False)");
 }
@@ -57,7 +68,7 @@ const std::vector<std::string>& TypeNames() {
   static const auto& names = *new std::vector<std::string>{
       "nn.Embedding",           "nn.EmbeddingBag", "qat.Embedding", "qat.EmbeddingBag", "quantized.Embedding",
       "quantized.EmbeddingBag", "nn.Linear",       "nn.ReLU",       "nn.Sigmoid",       "nn.Dropout",
-      "nn.BatchNorm1d"};
+      "nn.BatchNorm1d",         "nn.Parameter",    "nn.Buffer",     "model.Graph",      "model.Interface"};
   return names;
 }
 
@@ -91,6 +102,12 @@ bool IsBag(const Module& module) {
   return std::visit([](const auto& alternative) { return kIsBag<std::decay_t<decltype(alternative)>>; }, module);
 }
 
+const Tensor* AsTensor(const Module& module) {
+  if (const auto* parameter = std::get_if<ParameterTensor>(&module)) return &parameter->value;
+  if (const auto* buffer = std::get_if<BufferTensor>(&module)) return &buffer->value;
+  return nullptr;
+}
+
 int WeightBits(const Module& module) {
   return std::visit(
       [](const auto& alternative) {
@@ -121,6 +138,8 @@ int64_t ParameterBytes(const Module& module) {
         } else if constexpr (std::is_same_v<T, nn::BatchNorm1d>) {
           return kFloatBytes *
                  static_cast<int64_t>(alternative.state().weight.size() + alternative.state().bias.size());
+        } else if constexpr (std::is_same_v<T, ParameterTensor> || std::is_same_v<T, BufferTensor>) {
+          return kFloatBytes * alternative.value.size();
         } else {
           return 0;
         }
@@ -142,6 +161,57 @@ int64_t ParameterBytesConverted(const Module& module) {
 
 std::string ToString(const Module& module) {
   return std::visit([](const auto& alternative) { return TextOf(alternative); }, module);
+}
+
+namespace {
+
+template <typename FloatTable>
+absl::StatusOr<FloatTable> CloneFloat(const FloatTable& table) {
+  EQAT_ASSIGN_OR_RETURN(Table weight, table.weight().Clone());
+  EQAT_ASSIGN_OR_RETURN(FloatTable clone, FloatTable::FromWeight(std::move(weight), table.options(), table.name()));
+  clone.set_qconfig(table.qconfig());
+  return clone;
+}
+
+template <typename FloatTable, typename QatTable>
+absl::StatusOr<QatTable> CloneQat(const QatTable& table) {
+  EQAT_ASSIGN_OR_RETURN(Table weight, table.weight().Clone());
+  EQAT_ASSIGN_OR_RETURN(FloatTable float_table,
+                        FloatTable::FromWeight(std::move(weight), table.options(), table.name()));
+  float_table.set_qconfig(table.qconfig());
+  EQAT_ASSIGN_OR_RETURN(QatTable clone, QatTable::FromFloat(std::move(float_table)));
+  EQAT_ASSIGN_OR_RETURN(quant::FakeQuantizeState state, table.FakeQuantState());
+  EQAT_RETURN_IF_ERROR(clone.SetFakeQuantState(std::move(state)));
+  return clone;
+}
+
+template <typename T>
+absl::StatusOr<T> CloneOf(const T& module) {
+  if constexpr (kIsFloatTable<T>) {
+    return CloneFloat(module);
+  } else if constexpr (std::is_same_v<T, qat::Embedding>) {
+    return CloneQat<nn::Embedding>(module);
+  } else if constexpr (std::is_same_v<T, qat::EmbeddingBag>) {
+    return CloneQat<nn::EmbeddingBag>(module);
+  } else if constexpr (kIsQuantized<T>) {
+    return T::Create(module.weight().Share(), module.options(), module.name());
+  } else if constexpr (std::is_same_v<T, nn::Linear>) {
+    EQAT_ASSIGN_OR_RETURN(Table weight, module.weight().Clone());
+    return nn::Linear::FromWeight(std::move(weight), module.bias(), module.options(), module.name());
+  } else {
+    return module;
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<Module> Clone(const Module& module) {
+  return std::visit(
+      [](const auto& alternative) -> absl::StatusOr<Module> {
+        EQAT_ASSIGN_OR_RETURN(auto clone, CloneOf(alternative));
+        return Module(std::move(clone));
+      },
+      module);
 }
 
 }  // namespace eqat::model

@@ -8,12 +8,15 @@
 #include <variant>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "core/embedding_lookup.h"
+#include "core/tensor.h"
 #include "float_modules/batch_norm.h"
 #include "float_modules/embedding.h"
 #include "float_modules/embedding_bag.h"
 #include "float_modules/linear.h"
+#include "model/graph.h"
 #include "qat/embedding.h"
 #include "qat/embedding_bag.h"
 #include "quantized/embedding_bag.h"
@@ -26,8 +29,28 @@ struct Dropout {
   double p = 0.5;
 };
 
+// torch.nn.Parameter and torch.nn.Buffer: tensors that belong to the model itself and that get_attr reads.
+struct ParameterTensor {
+  Tensor value;
+  bool requires_grad = true;
+};
+struct BufferTensor {
+  Tensor value;
+};
+// A model within the model, called with as many arguments as its graph has placeholders. Its modules are those of the
+// whole model whose names begin with its own and a dot; its graph calls them without that.
+struct GraphModule {
+  Graph graph;
+};
+// A call of this module is one of the module `implementation`, looked for beside this one and then outwards, in the
+// model around it. Several names for one module: what they share is stored, trained and kept once.
+struct InterfaceModule {
+  std::string implementation;
+};
+
 using Module = std::variant<nn::Embedding, nn::EmbeddingBag, qat::Embedding, qat::EmbeddingBag, quantized::Embedding,
-                            quantized::EmbeddingBag, nn::Linear, ReLU, Sigmoid, Dropout, nn::BatchNorm1d>;
+                            quantized::EmbeddingBag, nn::Linear, ReLU, Sigmoid, Dropout, nn::BatchNorm1d,
+                            ParameterTensor, BufferTensor, GraphModule, InterfaceModule>;
 
 // Kinds of alternatives of Module, for std::visit.
 template <typename T>
@@ -48,6 +71,8 @@ bool IsQat(const Module& module);
 bool IsFloatTable(const Module& module);
 bool IsQuantized(const Module& module);
 bool IsBag(const Module& module);
+// The value of a ParameterTensor or BufferTensor, or null.
+const Tensor* AsTensor(const Module& module);
 // Type names by position in Module.
 const std::vector<std::string>& TypeNames();
 // Bits of a table's weight: 32 for a float table, for a QAT table those it will be converted to. 32 for other modules.
@@ -58,6 +83,8 @@ int64_t ParameterBytes(const Module& module);
 int64_t ParameterBytesConverted(const Module& module);
 // torch's printed form.
 std::string ToString(const Module& module);
+// A module of the same content. Float memory is copied; packed rows, which never change, are shared.
+absl::StatusOr<Module> Clone(const Module& module);
 
 }  // namespace eqat::model
 

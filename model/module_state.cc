@@ -89,6 +89,19 @@ absl::StatusOr<std::vector<float>> TensorSource::ReadVector(const std::string& n
   return ReadFloats(name, shapes, {TensorDtype::kF32});
 }
 
+absl::StatusOr<Tensor> TensorSource::ReadTensor(const std::string& name, const std::vector<int64_t>& shape) {
+  EQAT_ASSIGN_OR_RETURN(const io::TensorInfo* info,
+                        Expect(name, {TensorDtype::kF32, TensorDtype::kF16, TensorDtype::kBF16}, {shape}));
+  Tensor tensor;
+  tensor.shape = shape;
+  EQAT_ASSIGN_OR_RETURN(tensor.values, reader_->ReadFloats(name));
+  const auto bad =
+      std::find_if_not(tensor.values.begin(), tensor.values.end(), [](float v) { return std::isfinite(v); });
+  if (info->dtype == TensorDtype::kF32 || bad == tensor.values.end()) return tensor;
+  return InvalidArgument(Place(name), absl::StrCat("value ", bad - tensor.values.begin(), " is not finite"),
+                         absl::StrCat(*bad), "a finite number");
+}
+
 absl::StatusOr<bool> TensorSource::ReadFlag(const std::string& name) {
   EQAT_RETURN_IF_ERROR(Expect(name, {TensorDtype::kU8}, {{1}}).status());
   EQAT_ASSIGN_OR_RETURN(const std::vector<int64_t> values, reader_->ReadIntegers(name));
@@ -242,7 +255,17 @@ absl::StatusOr<Module> Build(const std::string& name, const nn::BatchNorm1dOptio
   return Module(std::move(batch_norm));
 }
 
-template <typename T>  // ReLU, Sigmoid, Dropout
+absl::StatusOr<Module> Build(const std::string& name, ParameterTensor parameter, TensorSource& source) {
+  EQAT_ASSIGN_OR_RETURN(parameter.value, source.ReadTensor(name, parameter.value.shape));
+  return Module(std::move(parameter));
+}
+
+absl::StatusOr<Module> Build(const std::string& name, BufferTensor buffer, TensorSource& source) {
+  EQAT_ASSIGN_OR_RETURN(buffer.value, source.ReadTensor(name, buffer.value.shape));
+  return Module(std::move(buffer));
+}
+
+template <typename T>  // ReLU, Sigmoid, Dropout, nested models and interfaces
 absl::StatusOr<Module> Build(const std::string&, const T& module, TensorSource&) {
   return Module(module);
 }
@@ -402,6 +425,9 @@ absl::Status AppendState(const std::string& name, const Module& module, TensorDt
           if (alternative.options().bias) AppendVector(name + ".bias", alternative.bias(), sink);
         } else if constexpr (std::is_same_v<T, nn::BatchNorm1d>) {
           AppendBatchNorm(name, alternative, sink);
+        } else if constexpr (std::is_same_v<T, ParameterTensor> || std::is_same_v<T, BufferTensor>) {
+          AppendView(name, TensorDtype::kF32, alternative.value.shape, absl::MakeConstSpan(alternative.value.values),
+                     sink);
         }
         return absl::OkStatus();
       },

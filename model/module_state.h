@@ -29,6 +29,8 @@ class TensorSource {
                                                 const std::vector<io::TensorDtype>& dtypes);
   // An F32 vector whose only dimension is one of `sizes`.
   absl::StatusOr<std::vector<float>> ReadVector(const std::string& name, const std::vector<int64_t>& sizes);
+  // F32, F16 or BF16 (NaN and infinity are refused in the narrow ones).
+  absl::StatusOr<Tensor> ReadTensor(const std::string& name, const std::vector<int64_t>& shape);
   absl::StatusOr<bool> ReadFlag(const std::string& name);      // U8 [1], 0 or 1
   absl::StatusOr<int64_t> ReadCount(const std::string& name);  // I64 scalar, not negative
   // U8 [rows, row_bytes], a view that lives as long as keeper().

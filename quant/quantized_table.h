@@ -70,6 +70,8 @@ class QuantizedTable {
 
   QuantizedTable(QuantizedTable&&) = default;
   QuantizedTable& operator=(QuantizedTable&&) = default;
+  // A second table on the same memory, which never changes.
+  QuantizedTable Share() const { return *this; }
 
   // y: [rows.size(), cols]. REQUIRES: every row inside the table. Parallel.
   void DequantizeRows(absl::Span<const int64_t> rows, MutableTableView y) const;
@@ -78,6 +80,7 @@ class QuantizedTable {
 
  private:
   QuantizedTable(int64_t rows, int64_t cols, Dtype dtype, const DeployTraits* deploy);
+  QuantizedTable(const QuantizedTable&) = default;
   // Calls fill(begin, end) for blocks of rows, in parallel, and checks what it made.
   absl::Status FillAndCheckRows(const std::function<absl::Status(int64_t begin, int64_t end)>& fill) const;
   absl::Status CheckRows(int64_t begin, int64_t end) const;

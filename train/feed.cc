@@ -61,7 +61,7 @@ absl::Status CheckTable(const model::Module& module, const model::Node& node, co
 // One feed has one form of each input, so all tables on it must want the same.
 absl::Status CheckForms(const model::Model& model) {
   std::map<std::string, std::pair<const model::Node*, BagTraits>> first_use;
-  for (const model::Node& node : model.graph()->nodes) {
+  for (const model::Node& node : model.inlined_graph().nodes) {
     const model::Module* table = TableOf(model, node);
     if (table == nullptr) continue;
     const BagTraits traits = BagTraitsOf(*table);
@@ -97,7 +97,7 @@ absl::Status CheckNames(const std::vector<std::string>& placeholders, const std:
 std::vector<BagInput> BagInputs(const model::Model& model) {
   std::map<std::string, bool> include_last_offset;
   if (model.graph()) {
-    for (const model::Node& node : model.graph()->nodes) {
+    for (const model::Node& node : model.inlined_graph().nodes) {
       const model::Module* table = TableOf(model, node);
       if (table == nullptr) continue;
       const BagTraits traits = BagTraitsOf(*table);
@@ -133,7 +133,7 @@ absl::Status CheckInputs(const model::Model& model, const Dataset& data) {
   }
   EQAT_RETURN_IF_ERROR(CheckNames(model.graph()->Placeholders(), data.inputs()));
   const std::vector<std::string> inputs = data.inputs();
-  for (const model::Node& node : model.graph()->nodes) {
+  for (const model::Node& node : model.inlined_graph().nodes) {
     if (const model::Module* table = TableOf(model, node)) {
       EQAT_RETURN_IF_ERROR(CheckTable(*table, node, data));
       continue;

@@ -72,6 +72,10 @@ absl::Status ApplyQatSchedule(const TrainConfig& config, int64_t step, int64_t t
 }
 
 absl::Status CheckTrainable(const TrainConfig& config, const Dataset& data, model::Model& model) {
+  if (model.frozen()) {
+    return FailedPrecondition("model", "it is frozen: its parameters are constants", "",
+                              "the model that it was frozen from");
+  }
   const bool batch_of_one = config.batch_size == 1 || data.rows() % config.batch_size == 1;
   for (const std::string& name : model.module_names()) {
     const model::Module& module = *model.Find(name);
@@ -213,7 +217,7 @@ class Run {
         }
         continue;
       }
-      for (const model::Node& node : model_.graph()->nodes) {
+      for (const model::Node& node : model_.inlined_graph().nodes) {
         if (node.op != model::Op::kCallModule || absl::StrCat(node.target, ".weight") != parameter.name) continue;
         for (const int64_t row : batch.jagged.at(node.args.front()).indices) {
           if (!is_finite(row)) return absl::StrCat(": ", parameter.name, " row ", row, " is not finite");

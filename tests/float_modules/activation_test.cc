@@ -204,27 +204,36 @@ TEST(InteractDotTest, Errors) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("feature 0 is not a matrix")));
 }
 
-TEST(ElementwiseTest, EqualShapesAndColumns) {
-  const Tensor a = TensorOf({2, 3}, {1, 2, 3, 4, 5, 6});
-  const Tensor column = TensorOf({2, 1}, {10, 100});
-  EQAT_ASSERT_OK_AND_ASSIGN(const Tensor sum, Add(a, a));
-  EXPECT_THAT(sum.values, ElementsAre(2, 4, 6, 8, 10, 12));
-  EQAT_ASSERT_OK_AND_ASSIGN(const Tensor right, Mul(a, column));
-  EXPECT_THAT(right.shape, ElementsAre(2, 3));
-  EXPECT_THAT(right.values, ElementsAre(10, 20, 30, 400, 500, 600));
-  EQAT_ASSERT_OK_AND_ASSIGN(const Tensor left, Add(column, a));
-  EXPECT_THAT(left.values, ElementsAre(11, 12, 13, 104, 105, 106));
-  EXPECT_THAT(ReduceTo(a, {2, 1}).values, ElementsAre(6, 15));
-  EXPECT_THAT(ReduceTo(a, {2, 3}).values, ElementsAre(1, 2, 3, 4, 5, 6));
-}
-
-TEST(ElementwiseTest, Errors) {
-  EXPECT_THAT(Add(Tensor({2, 3}), Tensor({3, 3})),
-              StatusIs(absl::StatusCode::kInvalidArgument,
-                       HasSubstr("add: operands differ in shape (got [2, 3] and [3, 3], expected equal shapes")));
-  EXPECT_THAT(Mul(Tensor({2, 3}), Tensor({3})),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("mul: operands differ in shape")));
-  EXPECT_THAT(Mul(Tensor({2, 3}), Tensor({1, 3})), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("mul: ")));
+TEST(SliceTest, PicksAsPython) {
+  const Tensor x = TensorOf({2, 4}, {0, 1, 2, 3, 4, 5, 6, 7});
+  struct Case {
+    int64_t dim, start, end;
+    std::vector<int64_t> shape;
+    std::vector<float> values;
+  };
+  const Case cases[] = {
+      {1, 1, 3, {2, 2}, {1, 2, 5, 6}}, {-1, -2, INT64_MAX, {2, 2}, {2, 3, 6, 7}},
+      {0, 1, 2, {1, 4}, {4, 5, 6, 7}}, {1, 0, INT64_MAX, {2, 4}, {0, 1, 2, 3, 4, 5, 6, 7}},
+      {1, 3, 1, {2, 0}, {}},           {1, -100, 1, {2, 1}, {0, 4}},
+      {1, 100, 200, {2, 0}, {}},       {1, INT64_MIN, -3, {2, 1}, {0, 4}},
+  };
+  for (const Case& c : cases) {
+    SCOPED_TRACE(::testing::Message() << c.dim << ": " << c.start << " to " << c.end);
+    EQAT_ASSERT_OK_AND_ASSIGN(const Tensor y, Slice(x, c.dim, c.start, c.end));
+    EXPECT_EQ(y.shape, c.shape);
+    EXPECT_EQ(y.values, c.values);
+    // The gradient of what was picked is 1, of the rest 0.
+    Tensor ones(y.shape);
+    std::fill(ones.values.begin(), ones.values.end(), 1.0f);
+    const Tensor gradient = SliceBackward(x.shape, c.dim, c.start, c.end, ones);
+    std::vector<float> expected(8, 0.0f);
+    for (const float value : c.values) expected[static_cast<size_t>(value)] = 1.0f;
+    EXPECT_EQ(gradient.values, expected);
+  }
+  EXPECT_THAT(Slice(x, 2, 0, 1),
+              StatusIs(absl::StatusCode::kOutOfRange, HasSubstr("slice: dimension out of range (got 2")));
+  EXPECT_THAT(Slice(Tensor(std::vector<int64_t>{}), 0, 0, 1),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("scalars cannot be sliced")));
 }
 
 }  // namespace

@@ -37,6 +37,10 @@ std::vector<Expected> AllModules() {
   add(Dropout(), {ReLU(), "nn.Dropout", false, false, false, false, false, 32, 0, 0});
   add(*nn::BatchNorm1d::Create({.num_features = 4}),
       {ReLU(), "nn.BatchNorm1d", false, false, false, false, false, 32, 32, 32});
+  add(ParameterTensor{Tensor({2, 3})}, {ReLU(), "nn.Parameter", false, false, false, false, false, 32, 24, 24});
+  add(BufferTensor{Tensor({5})}, {ReLU(), "nn.Buffer", false, false, false, false, false, 32, 20, 20});
+  add(GraphModule{}, {ReLU(), "model.Graph", false, false, false, false, false, 32, 0, 0});
+  add(InterfaceModule{"item"}, {ReLU(), "model.Interface", false, false, false, false, false, 32, 0, 0});
   return modules;
 }
 
@@ -70,6 +74,13 @@ TEST(Module, SizesOfTablesWithoutRowsOrColumnsDoNotOverflow) {
 TEST(Module, LookupIsTheTableItself) {
   const Module module = MakeEmbedding(TableOptions(5, 3));
   EXPECT_EQ(AsLookup(module), &std::get<nn::Embedding>(module));
+}
+
+TEST(Module, TensorsAreThoseThatGetAttrReads) {
+  const Module parameter = ParameterTensor{Tensor({2, 3})}, buffer = BufferTensor{Tensor({5})}, other = ReLU();
+  EXPECT_EQ(AsTensor(parameter), &std::get<ParameterTensor>(parameter).value);
+  EXPECT_EQ(AsTensor(buffer), &std::get<BufferTensor>(buffer).value);
+  EXPECT_EQ(AsTensor(other), nullptr);
 }
 
 TEST(Module, PrintsAsTorchDoes) {
