@@ -2,6 +2,7 @@
 #include "cli/eval_command.h"
 #include "cli/export_command.h"
 #include "cli/formats_command.h"
+#include "cli/freeze_command.h"
 #include "cli/import_command.h"
 #include "cli/inspect_command.h"
 #include "cli/prepare_command.h"
@@ -18,6 +19,7 @@ int main(int argc, char** argv) {
       {"train", "Train a float or a quantization-aware model", DeclareTrain},
       {"eval", "Loss, accuracy and AUC of a model of any kind", DeclareEval},
       {"convert", "Turn quantization-aware tables into packed codes", DeclareConvert},
+      {"freeze", "Turn a trained model into the smallest graph that computes the same", DeclareFreeze},
       {"ptq", "Quantize a trained float model in one step, for comparison", DeclarePtq},
       {"to-float", "Turn quantization-aware tables back into float ones", DeclareToFloat},
       {"run", "Send one batch through a model or one of its modules", DeclareRun},
