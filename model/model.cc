@@ -226,6 +226,7 @@ absl::StatusOr<Tensor> Model::ForwardEvaluation(const Feed& feed, std::shared_pt
 
 absl::StatusOr<Tensor> Model::ForwardTraining(const Feed& feed, uint64_t seed, uint64_t step,
                                               std::shared_ptr<Tape>* tape) {
+  if (frozen()) return FailedPrecondition("model", "a frozen model has no training mode");
   return Forward(feed, {.phase = Phase::kForwardTraining, .keep_contexts = tape != nullptr, .seed = seed, .step = step},
                  tape);
 }

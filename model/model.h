@@ -98,7 +98,8 @@ class Model {
   // torch's model call in eval mode: as Evaluate, but max_norm renormalizes stored rows. `tape` may be null.
   absl::StatusOr<Tensor> ForwardEvaluation(const Feed& feed, std::shared_ptr<Tape>* tape);
   // In training mode: observers observe, dropout drops (masks from `seed` and `step`), batch norm uses the batch. The
-  // values of `feed` must outlive the tape. On error the model may have observed or renormalized rows, nothing else.
+  // values of `feed` must outlive the tape. FailedPrecondition for a frozen model. On error the model may have observed
+  // or renormalized rows, nothing else.
   absl::StatusOr<Tensor> ForwardTraining(const Feed& feed, uint64_t seed, uint64_t step, std::shared_ptr<Tape>* tape);
   absl::StatusOr<Gradients> Backward(const Tape& tape, const Tensor& grad_output) const;
 

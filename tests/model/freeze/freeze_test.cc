@@ -148,6 +148,40 @@ TEST(Freeze, ANestedModelsNamePreservesWhatIsInIt) {
   EXPECT_THAT(LinesOf(*frozen.model.graph()), Contains("t.d = top.3(t.r)"));
 }
 
+// torch: submodule sharing and interfaces. Two towers with a table of their own name each, which is one table.
+TEST(Freeze, WhatIsSharedStaysShared) {
+  Model model;
+  Add(model, "words", MakeBag(BagOptions(5, 4)));
+  for (const char* tower : {"query", "title"}) {
+    Add(model, tower,
+        GraphModule{{{Input("ids"), CallModule("e", "table", "ids"), CallModule("h", "fc", "e"), Output("h")}}});
+    Add(model, absl::StrCat(tower, ".table"), InterfaceModule{"words"});
+    Add(model, absl::StrCat(tower, ".fc"), MakeLinear(4, 3, true, tower[0]));
+  }
+  EQAT_ASSERT_OK(model.SetGraph({{Input("a"), Input("b"), CallModule("q", "query", "a"), CallModule("t", "title", "b"),
+                                  CallModule("r", "title", "a"), Call("s", Function::kSub, {"q", "t"}),
+                                  Call("y", Function::kMul, {"s", "r"}), Output("y")}}));
+  EQAT_ASSERT_OK_AND_ASSIGN(const FrozenModel frozen, Freeze(model, {.optimize_numerics = false}));
+  EXPECT_THAT(LinesOf(*frozen.model.graph()),
+              ElementsAre("a", "b", "q.e = words(a)", "q.h = query.fc(q.e)", "t.e = words(b)", "t.h = title.fc(t.e)",
+                          "r.h = title.fc(q.e)", "s = sub(q.h, t.h)", "y = mul(s, r.h)", "output = output(y)"));
+  EXPECT_THAT(frozen.model.module_names(), ElementsAre("words", "query.fc", "title.fc"));
+  const std::vector<int64_t> a = {1, 3, 0, 2}, b = {4, 4, 1, 0};
+  Feed feed;
+  feed.lookups["a"] = Indices(a, {2, 2});
+  feed.lookups["b"] = Indices(b, {2, 2});
+  EXPECT_EQ(OutputBits(frozen.model, feed), OutputBits(model, feed));
+}
+
+// torch: test_bn_not_broadcast_with_linear. Sizes that differ never fit here.
+TEST(Freeze, ABatchNormOfAnotherSizeIsAnError) {
+  Model model;
+  Add(model, "fc", MakeLinear(3, 4));
+  Add(model, "norm", MakeBatchNorm(1));
+  EQAT_ASSERT_OK(model.SetGraph({{Input("x"), CallModule("h", "fc", "x"), CallModule("y", "norm", "h"), Output("y")}}));
+  EXPECT_THAT(Freeze(model), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("node y")));
+}
+
 TEST(Freeze, ConstantsHaveNoGradient) {
   const WholeModel whole;
   EQAT_ASSERT_OK_AND_ASSIGN(FrozenModel frozen, Freeze(whole.model, {.preserve = {"last"}}));
@@ -155,6 +189,8 @@ TEST(Freeze, ConstantsHaveNoGradient) {
   EQAT_ASSERT_OK_AND_ASSIGN(const Tensor output, frozen.model.ForwardEvaluation(whole.feed, &tape));
   EQAT_ASSERT_OK_AND_ASSIGN(const Gradients gradients, frozen.model.Backward(*tape, output));
   EXPECT_THAT(gradients, ElementsAre(::testing::Key("last.bias"), ::testing::Key("last.weight")));
+  EXPECT_THAT(frozen.model.ForwardTraining(whole.feed, 0, 0, nullptr),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("no training mode")));
 }
 
 TEST(Freeze, InputsTakeNothingThatTheOriginalRefused) {
