@@ -37,7 +37,7 @@ class OnnxExport {
   absl::Status Run() {
     for (const SourceTable& table : job_.tables) EQAT_RETURN_IF_ERROR(Prepare(table));
     if (job_.model.graph().has_value() && job_.options.modules.empty()) {
-      EQAT_RETURN_IF_ERROR(AddModel(*job_.model.graph()));
+      EQAT_RETURN_IF_ERROR(AddModel(job_.model.inlined_graph()));
       job_.report.left_out.clear();
     } else {
       for (const SourceTable& table : job_.tables) AddTable(table);
@@ -107,7 +107,7 @@ class OnnxExport {
       if (node.op == Op::kOutput) {
         graph_.AddOutput("output", values_.at(node.args[0]), OnnxType::kFloat, {});
       } else if (node.op != Op::kPlaceholder) {
-        absl::StatusOr<std::string> value = node.op == Op::kCallModule ? CallModule(node) : CallFunction(node);
+        absl::StatusOr<std::string> value = Compute(node);
         if (!value.ok()) return AtPlace(absl::StrCat("graph node ", node.name), value.status());
         values_[node.name] = *std::move(value);
       }
@@ -125,6 +125,13 @@ class OnnxExport {
     std::vector<std::string> args;
     for (size_t i = 0; i < node.args.size(); ++i) args.push_back(Arg(node, i));
     return args;
+  }
+
+  absl::StatusOr<std::string> Compute(const Node& node) {
+    if (node.op == Op::kCallModule) return CallModule(node);
+    if (node.op == Op::kCallFunction) return CallFunction(node);
+    const Tensor& constant = *model::AsTensor(*job_.model.Find(node.target));
+    return AddFloats(node.target, constant.shape, constant.values);
   }
 
   absl::StatusOr<std::string> CallModule(const Node& node) {
@@ -209,17 +216,23 @@ class OnnxExport {
         return AddInteractDot(node);
       case Function::kAdd:
         return graph_.AddNode("Add", Args(node));
+      case Function::kSub:
+        return graph_.AddNode("Sub", Args(node));
       case Function::kMul:
         return graph_.AddNode("Mul", Args(node));
+      case Function::kDiv:
+        return graph_.AddNode("Div", Args(node));
+      case Function::kSlice:
+        return graph_.AddNode("Slice", {Arg(node, 0), graph_.AddInts({node.start}), graph_.AddInts({node.end}),
+                                        graph_.AddInts({node.int_arg})});
       case Function::kReLU:
         return graph_.AddNode("Relu", Args(node));
       case Function::kSigmoid:
         return graph_.AddNode("Sigmoid", Args(node));
       case Function::kFlatten:
         return AddFlatten(node);
-      default:
-        return Unimplemented(node.name, "the function cannot be exported", TraitsOf(node.function).name);
     }
+    return Unimplemented(node.name, "the function cannot be exported");
   }
 
   ExportJob& job_;
