@@ -14,6 +14,7 @@
 #include "formats/export_job.h"
 #include "formats/onnx_tables.h"
 #include "io/onnx_graph.h"
+#include "model/shape_inference.h"
 
 namespace eqat::formats {
 namespace {
@@ -103,9 +104,12 @@ class OnnxExport {
   }
 
   absl::Status AddModel(const model::Graph& graph) {
+    EQAT_ASSIGN_OR_RETURN(shapes_, model::InferShapes(
+                                       graph, [&](const std::string& target) { return job_.model.Find(target); },
+                                       model::Inference::kBothWays));
     for (const Node& node : graph.nodes) {
       if (node.op == Op::kOutput) {
-        graph_.AddOutput("output", values_.at(node.args[0]), OnnxType::kFloat, {});
+        graph_.AddOutput("output", values_.at(node.args[0]), OnnxType::kFloat, DimsOf(node.args[0]));
       } else if (node.op != Op::kPlaceholder) {
         absl::StatusOr<std::string> value = Compute(node);
         if (!value.ok()) return AtPlace(absl::StrCat("graph node ", node.name), value.status());
@@ -118,7 +122,18 @@ class OnnxExport {
   // The value of an argument; a placeholder that feeds no table is a dense input.
   std::string Arg(const Node& node, size_t i) {
     const auto found = values_.find(node.args[i]);
-    return found != values_.end() ? found->second : AddInputOnce(node.args[i], OnnxType::kFloat, {});
+    return found != values_.end() ? found->second : AddInputOnce(node.args[i], OnnxType::kFloat, DimsOf(node.args[i]));
+  }
+
+  // Names for unknown sizes; nothing while the rank is unknown.
+  std::vector<std::string> DimsOf(const std::string& node) const {
+    std::vector<std::string> dims;
+    const auto shape = shapes_.find(node);
+    if (shape == shapes_.end() || !shape->second.has_value()) return dims;
+    for (const int64_t size : *shape->second) {
+      dims.push_back(size == model::kAnySize ? absl::StrCat(node, ".size", dims.size()) : absl::StrCat(size));
+    }
+    return dims;
   }
 
   std::vector<std::string> Args(const Node& node) {
@@ -243,6 +258,7 @@ class OnnxExport {
   OnnxGraph graph_;
   std::set<std::string> inputs_;
   std::map<std::string, std::string> values_;  // by node
+  model::Shapes shapes_;
 };
 
 }  // namespace
