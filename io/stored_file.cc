@@ -48,7 +48,7 @@ StoredFile::~StoredFile() {
 }
 
 absl::Status StoredFile::Start() {
-  packed_.resize(kPackedBytes);
+  packed_.resize(std::clamp<size_t>(file_bytes_, sizeof(kGzipMagic), kPackedBytes));
   EQAT_RETURN_IF_ERROR(FillPacked());
   const bool has_magic =
       stream_.avail_in >= sizeof(kGzipMagic) && std::memcmp(packed_.data(), kGzipMagic, sizeof(kGzipMagic)) == 0;

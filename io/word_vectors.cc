@@ -22,8 +22,9 @@ namespace eqat::io {
 namespace {
 
 constexpr int64_t kTextBytes = int64_t{8} << 20;  // read of a text at a time
-constexpr size_t kFirstTextBytes = size_t{1} << 16;
+constexpr size_t kFirstTextBytes = size_t{1} << 12;
 constexpr int64_t kMaxLineBytes = int64_t{64} << 20;  // a row of 4 million numbers
+constexpr int64_t kGuessedBytes = int64_t{1} << 18;   // from which a kind is guessed
 constexpr int64_t kMaxCountsBytes = 64;               // of the line "ROWS DIMENSIONS"
 constexpr int64_t kLinesAtATime = 16;                 // that one thread parses
 constexpr int64_t kGzipRatio = 1032;                  // of deflate at its best
@@ -351,7 +352,8 @@ absl::StatusOr<std::unique_ptr<RowSource>> OpenVectorBinary(const std::string& p
 
 absl::StatusOr<VectorFileKind> GuessVectorFile(const std::string& path) {
   EQAT_ASSIGN_OR_RETURN(const std::unique_ptr<StoredFile> file, StoredFile::Open(path));
-  std::string beginning(1 << 18, '\0');
+  const int64_t ratio = file->is_gzip() ? kGzipRatio : 1;
+  std::string beginning(std::min(kGuessedBytes, CheckedMul(file->file_bytes(), ratio).value_or(INT64_MAX)), '\0');
   size_t size = 0;
   while (size < beginning.size()) {
     EQAT_ASSIGN_OR_RETURN(const size_t count, file->Read(beginning.data() + size, beginning.size() - size));

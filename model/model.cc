@@ -21,6 +21,7 @@ struct Model::Impl {
   bool training = false;
   bool frozen = false;
   std::vector<std::string> preserved;
+  std::string vocabulary;
   // A new object for every change of modules or graph: a tape holds the one it was made under.
   std::shared_ptr<const int> structure = std::make_shared<const int>();
 
@@ -124,6 +125,7 @@ absl::StatusOr<Model> Model::Clone() const {
   clone.impl_->training = impl_->training;
   clone.impl_->frozen = impl_->frozen;
   clone.impl_->preserved = impl_->preserved;
+  clone.impl_->vocabulary = impl_->vocabulary;
   return clone;
 }
 
@@ -141,6 +143,10 @@ void Model::MarkFrozen(std::vector<std::string> preserved) {
 bool Model::IsConstant(const std::string& module) const {
   return impl_->frozen && std::find(impl_->preserved.begin(), impl_->preserved.end(), module) == impl_->preserved.end();
 }
+
+const std::string& Model::vocabulary() const { return impl_->vocabulary; }
+
+void Model::SetVocabulary(std::string words) { impl_->vocabulary = std::move(words); }
 
 namespace {
 

@@ -90,6 +90,11 @@ class Model {
   void MarkFrozen(std::vector<std::string> preserved);
   bool IsConstant(const std::string& module) const;
 
+  // The words that the first rows of a table stand for, one a line (vocabulary.txt of an imported model); "": none. The
+  // model carries them along and does not look at them.
+  const std::string& vocabulary() const;
+  void SetVocabulary(std::string words);
+
   // Every parameter with requires_grad true or false, by name ascending. Valid until a module is added or replaced.
   std::vector<Parameter> Parameters();
 

@@ -16,6 +16,7 @@ struct OpenedFiles {
   ModelSpec spec;
   std::string json_path;
   io::SafetensorsReader tensors;
+  std::string vocabulary;
 };
 
 absl::StatusOr<OpenedFiles> OpenFiles(const std::string& directory) {
@@ -24,7 +25,10 @@ absl::StatusOr<OpenedFiles> OpenFiles(const std::string& directory) {
   EQAT_ASSIGN_OR_RETURN(ModelSpec spec, ParseModel(json, json_path));
   EQAT_ASSIGN_OR_RETURN(io::SafetensorsReader tensors,
                         io::SafetensorsReader::Open(absl::StrCat(directory, "/", kModelTensors)));
-  return OpenedFiles{std::move(spec), json_path, std::move(tensors)};
+  absl::StatusOr<std::string> vocabulary = io::ReadFile(absl::StrCat(directory, "/", kVocabularyFile));
+  if (absl::IsNotFound(vocabulary.status())) vocabulary = "";
+  EQAT_RETURN_IF_ERROR(vocabulary.status());
+  return OpenedFiles{std::move(spec), json_path, std::move(tensors), *std::move(vocabulary)};
 }
 
 // Both files of one state of the directory, also while another process replaces it.
@@ -65,6 +69,7 @@ absl::StatusOr<Model> LoadModel(const std::string& path) {
   EQAT_RETURN_IF_ERROR(source.Finish());
   if (files.spec.training) model.Train();
   EQAT_RETURN_IF_ERROR(AtPlace(files.json_path, MarkFrozen(std::move(files.spec.preserved), model)));
+  model.SetVocabulary(std::move(files.vocabulary));
   if (files.spec.graph) {
     if (absl::Status status = model.SetGraph(*std::move(files.spec.graph)); !status.ok()) {
       return AtPlace(files.json_path, status);
@@ -80,6 +85,7 @@ absl::Status WriteModel(const Model& model, const SaveOptions& options, io::Atom
   }
   EQAT_RETURN_IF_ERROR(
       io::WriteSafetensors(directory.PathOf(kModelTensors), std::move(sink.tensors), ModelTensorsMetadata()));
+  if (!model.vocabulary().empty()) EQAT_RETURN_IF_ERROR(directory.WriteFile(kVocabularyFile, model.vocabulary()));
   return directory.WriteFile(kModelJson, io::JsonText(ToJson(model)));
 }
 

@@ -551,6 +551,18 @@ TEST_F(ModelDirectory, NamesTheFileThatIsMissing) {
   EXPECT_THAT(LoadModel(Path("m")), StatusIs(absl::StatusCode::kNotFound, HasSubstr("m/model.json")));
 }
 
+TEST_F(ModelDirectory, CarriesTheVocabularyAlong) {
+  const std::string words("</s>\n\xff\0\n", 8);
+  EQAT_EXPECT_OK(SaveModel(DamageableModel(), Path("m")));
+  EXPECT_FALSE(std::filesystem::exists(root_ / "m" / "vocabulary.txt"));
+  WriteText(root_ / "m" / "vocabulary.txt", words);
+  EQAT_ASSERT_OK_AND_ASSIGN(const Model model, LoadModel(Path("m")));
+  EXPECT_EQ(model.vocabulary(), words);
+  EQAT_EXPECT_OK(SaveModel(model, Path("other")));
+  EQAT_ASSERT_OK_AND_ASSIGN(const Model again, LoadModel(Path("other")));
+  EXPECT_EQ(again.vocabulary(), words);
+}
+
 TEST_F(ModelDirectory, ReplacesModelDirectoriesOnly) {
   EXPECT_THAT(ModelDirectoryFiles(), ElementsAre("model.json", "model.safetensors", "optimizer.safetensors",
                                                  "trainer.json", "metrics.jsonl", "vocabulary.txt"));
