@@ -8,12 +8,12 @@
 namespace eqat::cli {
 namespace {
 
-constexpr int64_t kMinMemory = int64_t{16} << 20;
+constexpr int64_t kMinMemory = int64_t{32} << 20;
 
 // What is wrong with a memory limit, or nothing.
 std::string MemoryLimitError(const std::string& text) {
   const std::optional<int64_t> bytes = ParseByteSize(text);
-  return bytes && *bytes >= kMinMemory ? "" : absl::StrCat(text, " is no size of at least 16M (512M, 2G)");
+  return bytes && *bytes >= kMinMemory ? "" : absl::StrCat(text, " is no size of at least 32M (512M, 2G)");
 }
 
 }  // namespace

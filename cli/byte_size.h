@@ -13,7 +13,7 @@ namespace eqat::cli {
 // Bytes of a whole number with an optional K, M, G or T (powers of 1024); nullopt for anything else or an overflow.
 std::optional<int64_t> ParseByteSize(const std::string& text);
 
-// An option --memory-limit that takes such a size of at least 16M.
+// An option --memory-limit that takes such a size of at least 32M.
 CLI::Option* AddMemoryLimit(CLI::App& verb, std::string& text, const std::string& description);
 
 }  // namespace eqat::cli

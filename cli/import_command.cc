@@ -22,6 +22,10 @@ namespace eqat::cli {
 namespace {
 
 constexpr char kBag[] = "nn.EmbeddingBag";
+// What the memory limit is for besides rows: the program with its libraries and a text on its way. And rows are there
+// as float32 and as they stand in the file, in up to 8 bytes a number.
+constexpr int64_t kProgramBytes = int64_t{20} << 20;
+constexpr int64_t kCopies = 3;
 
 struct Arguments {
   std::string file, out, type = "nn.Embedding", mode, qconfig, memory_limit = "256M";
@@ -30,7 +34,7 @@ struct Arguments {
 
 absl::StatusOr<formats::ImportOptions> OptionsFrom(const Arguments& arguments) {
   formats::ImportOptions options = arguments.options;
-  options.memory_limit = *ParseByteSize(arguments.memory_limit);
+  options.buffer_bytes = (*ParseByteSize(arguments.memory_limit) - kProgramBytes) / kCopies;
   if (!arguments.qconfig.empty()) {
     EQAT_ASSIGN_OR_RETURN(options.qconfig, configs::ReadQConfigMapping(arguments.qconfig));
   }
@@ -106,7 +110,7 @@ Action DeclareImport(CLI::App& verb) {
   verb.add_option("--padding-idx", options.padding_idx, "Row that stands for nothing")->type_name("N");
   verb.add_option("--qconfig", arguments->qconfig, "Quantize on the way, by the recipes of this JSON file")
       ->type_name("FILE");
-  AddMemoryLimit(verb, arguments->memory_limit, "Memory for rows on their way (default: 256M)");
+  AddMemoryLimit(verb, arguments->memory_limit, "Memory to take, at least 32M (default: 256M)");
   verb.footer(
       "Takes tables out of safetensors, NumPy, PyTorch, word2vec, GloVe and fastText files. Numbers become float32 "
       "and\n"

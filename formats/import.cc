@@ -38,8 +38,7 @@
 namespace eqat::formats {
 namespace {
 
-constexpr size_t kListed = 20;       // tables that a message lists
-constexpr int64_t kBufferShare = 2;  // of the limit, one part is the rows; the others are the reader's
+constexpr size_t kListed = 20;  // tables that a message lists
 constexpr std::string_view kWeight = ".weight";
 
 // "item.weight F32 [6, 4], ..."
@@ -188,8 +187,8 @@ absl::StatusOr<io::Json> ModelJson(const std::vector<ImportedTable>& tables, con
 // Moves the rows of the chosen tables into the files of a model directory.
 class Transfer {
  public:
-  Transfer(const std::string& path, int64_t memory_limit, ImportProgress progress)
-      : path_(path), memory_limit_(memory_limit), progress_(progress) {}
+  Transfer(const std::string& path, int64_t buffer_bytes, ImportProgress progress)
+      : path_(path), buffer_bytes_(buffer_bytes), progress_(progress) {}
 
   absl::Status Run(const ForeignFile& file, const std::vector<size_t>& chosen, const std::vector<ImportedTable>& tables,
                    io::AtomicDirectoryWriter& directory) {
@@ -215,8 +214,8 @@ class Transfer {
  private:
   absl::Status MoveTable(io::RowSource& rows, const ImportedTable& table, RowSink& sink,
                          io::AtomicDirectoryWriter& directory) {
-    const int64_t block = std::clamp<int64_t>(memory_limit_ / kBufferShare / sink.buffered_row_bytes(), 1,
-                                              std::max<int64_t>(table.rows, 1));
+    const int64_t block =
+        std::clamp<int64_t>(buffer_bytes_ / sink.buffered_row_bytes(), 1, std::max<int64_t>(table.rows, 1));
     std::vector<float> values(block * table.cols);
     const bool may_have_words = word_count_ == 0;
     for (int64_t begin = 0; begin < table.rows; begin += block) {
@@ -244,7 +243,7 @@ class Transfer {
   }
 
   const std::string& path_;
-  int64_t memory_limit_;
+  int64_t buffer_bytes_;
   ImportProgress progress_;
   std::unique_ptr<io::SafetensorsStream> out_;
   std::unique_ptr<io::AtomicFileWriter> words_;  // of the first table that has some
@@ -307,7 +306,7 @@ absl::StatusOr<ImportReport> Import(const std::string& path, const std::string& 
   EQAT_ASSIGN_OR_RETURN(const io::Json json, ModelJson(report.tables, options));
   EQAT_ASSIGN_OR_RETURN(const std::unique_ptr<io::AtomicDirectoryWriter> directory,
                         io::AtomicDirectoryWriter::Create(out, model::ModelDirectoryFiles()));
-  Transfer transfer(path, options.memory_limit, progress);
+  Transfer transfer(path, options.buffer_bytes, progress);
   EQAT_RETURN_IF_ERROR(transfer.Run(file, chosen, report.tables, *directory));
   EQAT_RETURN_IF_ERROR(directory->WriteFile(model::kModelJson, io::JsonText(json)));
   report.notes = file.notes;

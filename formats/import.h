@@ -29,7 +29,7 @@ struct ImportOptions {
   std::optional<int64_t> padding_idx;
   // Tables with a qconfig are quantized on their way (nothing is trained), as `eqat ptq` would.
   std::optional<quant::QConfigMapping> qconfig;
-  int64_t memory_limit = int64_t{256} << 20;  // bytes that rows on their way take; at least a row is
+  int64_t buffer_bytes = int64_t{64} << 20;  // of rows held at a time; one row at least is
 };
 
 struct ImportedTable {

@@ -123,8 +123,10 @@ ProgramResult RunningProgram::Wait() {
   while (ReadSome()) {
   }
   int status = 0;
-  waitpid(pid_, &status, 0);
+  struct rusage usage = {};
+  wait4(pid_, &status, 0, &usage);
   pid_ = -1;
+  result_.peak_bytes = int64_t{usage.ru_maxrss} * 1024;
   if (WIFEXITED(status)) result_.exit_code = WEXITSTATUS(status);
   if (WIFSIGNALED(status)) result_.signal = WTERMSIG(status);
   return result_;

@@ -15,8 +15,9 @@ namespace eqat::testing {
 struct ProgramResult {
   int exit_code = -1;  // -1: ended by `signal`
   int signal = 0;
-  std::string out;    // standard output
-  std::string error;  // standard error
+  std::string out;         // standard output
+  std::string error;       // standard error
+  int64_t peak_bytes = 0;  // of its resident memory; at least what the test itself had when it started the program
 };
 
 struct ProgramOptions {

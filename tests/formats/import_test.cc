@@ -160,7 +160,7 @@ TEST_F(ImportTest, RefusesNumbersThatNoModelMayHold) {
   values[77 * 1000 + 3] = NAN;
   const std::string file = Table("t", 100, 1000, values);
   for (const int64_t limit : {int64_t{1}, int64_t{100'000}, int64_t{1} << 30}) {
-    EXPECT_THAT(Run(file, {.memory_limit = limit}),
+    EXPECT_THAT(Run(file, {.buffer_bytes = limit}),
                 StatusIs(StatusCode::kInvalidArgument,
                          HasSubstr("t: item.weight: row 77, column 3 is no finite float32 (got nan")));
   }
@@ -185,7 +185,7 @@ TEST_F(ImportTest, EndsWhenItIsTold) {
     done.push_back(rows);
     return rows == 2 ? absl::CancelledError("stop") : absl::OkStatus();
   };
-  EXPECT_THAT(Import(file, dir_ / "out", {.memory_limit = 8}, stop), StatusIs(StatusCode::kCancelled, "stop"));
+  EXPECT_THAT(Import(file, dir_ / "out", {.buffer_bytes = 4}, stop), StatusIs(StatusCode::kCancelled, "stop"));
   EXPECT_THAT(done, ElementsAre(1, 2));
   EXPECT_THAT(dir_.List(), ElementsAre("t"));
 }
@@ -236,7 +236,7 @@ TEST_F(ImportTest, QuantizesOnTheWayAsPtqDoes) {
       EQAT_ASSERT_OK(model::SaveModel(model, dir_ / "ptq"));
       for (const int64_t limit : {int64_t{1}, int64_t{5000}, int64_t{1} << 28}) {
         EQAT_ASSERT_OK(
-            Run(file, {.bag_mode = PoolMode::kSum, .padding_idx = 3, .qconfig = mapping, .memory_limit = limit}));
+            Run(file, {.bag_mode = PoolMode::kSum, .padding_idx = 3, .qconfig = mapping, .buffer_bytes = limit}));
         for (const char* name : {"model.json", "model.safetensors"}) {
           EXPECT_EQ(dir_.Read(absl::StrCat("out/", name)), dir_.Read(absl::StrCat("ptq/", name))) << name;
         }
@@ -297,7 +297,7 @@ TEST_F(ImportTest, ResolvesQConfigsByModule) {
   EQAT_ASSERT_OK_AND_ASSIGN(
       const quant::QConfigMapping all,
       configs::ParseQConfigMapping(R"({"version": 1, "global": "default_embedding_qat_qconfig"})", "q"));
-  EXPECT_THAT(Run(Table("t", 20, 2, values), {.qconfig = all, .memory_limit = 1}),
+  EXPECT_THAT(Run(Table("t", 20, 2, values), {.qconfig = all, .buffer_bytes = 1}),
               StatusIs(StatusCode::kInvalidArgument,
                        AllOf(HasSubstr("t: item.weight: counted from row 19: "), HasSubstr("row 0"))));
 }
