@@ -262,7 +262,7 @@ TEST_F(ImportTest, QuantizesForDeployedFormatsAsPtqDoes) {
     EQAT_ASSERT_OK(model::Ptq(model, mapping));
     EQAT_ASSERT_OK(model::SaveModel(model, dir_ / "ptq"));
     for (const int64_t limit : {int64_t{1}, int64_t{5000}, int64_t{1} << 28}) {
-      EQAT_ASSERT_OK_AND_ASSIGN(const ImportReport report, Run(file, {.qconfig = mapping, .memory_limit = limit}));
+      EQAT_ASSERT_OK_AND_ASSIGN(const ImportReport report, Run(file, {.qconfig = mapping, .buffer_bytes = limit}));
       EXPECT_EQ(report.tables[0].bytes, model::ParameterBytes(*model.Find("item")));
       for (const char* name : {"model.json", "model.safetensors"}) {
         EXPECT_EQ(dir_.Read(absl::StrCat("out/", name)), dir_.Read(absl::StrCat("ptq/", name))) << name;
