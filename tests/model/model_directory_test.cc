@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <functional>
 #include <limits>
 #include <memory>
@@ -301,7 +302,12 @@ TEST_F(ModelDirectory, ReadersSeeOneStateWhileItIsReplaced) {
   std::atomic<bool> stop = false;
   absl::Status written;
   std::thread writer([&] {
-    for (int i = 0; !stop && written.ok(); ++i) written = SaveModel(i % 2 == 0 ? wide : narrow, Path("m"));
+    for (int i = 0; !stop && written.ok(); ++i) {
+      const auto begin = std::chrono::steady_clock::now();
+      written = SaveModel(i % 2 == 0 ? wide : narrow, Path("m"));
+      // However slow the build, some reads must fall between two replacements.
+      std::this_thread::sleep_for(2 * (std::chrono::steady_clock::now() - begin));
+    }
   });
   for (int i = 0; i < 60; ++i) {
     const absl::StatusOr<Model> loaded = LoadModel(Path("m"));
