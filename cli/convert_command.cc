@@ -12,11 +12,11 @@
 namespace eqat::cli {
 namespace {
 
-struct Arguments {
+struct ConvertArguments {
   std::string model, out;
 };
 
-absl::StatusOr<std::string> Run(const Arguments& arguments) {
+absl::StatusOr<std::string> RunConvert(const ConvertArguments& arguments) {
   EQAT_RETURN_IF_ERROR(CheckNotInput("--out", arguments.out, arguments.model));
   EQAT_ASSIGN_OR_RETURN(model::Model model, model::LoadModel(arguments.model));
   EQAT_ASSIGN_OR_RETURN(const model::ChangeReport report, model::Convert(model));
@@ -27,7 +27,7 @@ absl::StatusOr<std::string> Run(const Arguments& arguments) {
 }  // namespace
 
 Action DeclareConvert(CLI::App& verb) {
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<ConvertArguments>();
   verb.add_option("QAT_DIR", arguments->model, "Directory of a quantization-aware model")->required()->type_name("");
   verb.add_option("--out", arguments->out, "Directory to write")->required()->type_name("DIR");
   verb.footer(
@@ -38,7 +38,7 @@ Action DeclareConvert(CLI::App& verb) {
       "Examples:\n"
       "  eqat convert trained_model --out small_model\n"
       "  eqat inspect small_model");
-  return [arguments](const CommonOptions&) { return Run(*arguments); };
+  return [arguments](const CommonOptions&) { return RunConvert(*arguments); };
 }
 
 }  // namespace eqat::cli

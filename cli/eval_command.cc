@@ -22,7 +22,7 @@
 namespace eqat::cli {
 namespace {
 
-struct Arguments {
+struct EvalArguments {
   std::string model, data, predictions;
   std::string loss = "bce_with_logits";
   bool json = false;
@@ -68,7 +68,7 @@ absl::Status WritePredictions(const model::Model& model, const train::Dataset& d
                               /*metadata=*/{});
 }
 
-absl::StatusOr<std::string> Run(const Arguments& arguments, const CommonOptions& common) {
+absl::StatusOr<std::string> RunEval(const EvalArguments& arguments, const CommonOptions& common) {
   EQAT_RETURN_IF_ERROR(CheckNotInput("--predictions", arguments.predictions, arguments.data));
   EQAT_RETURN_IF_ERROR(CheckNotModelFile("--predictions", arguments.predictions, arguments.model));
   EQAT_ASSIGN_OR_RETURN(const model::Model model, model::LoadModel(arguments.model));
@@ -84,7 +84,7 @@ absl::StatusOr<std::string> Run(const Arguments& arguments, const CommonOptions&
 }  // namespace
 
 Action DeclareEval(CLI::App& verb) {
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<EvalArguments>();
   verb.add_option("MODEL", arguments->model, "Directory of a float, quantization-aware or quantized model")
       ->required()
       ->type_name("");
@@ -105,7 +105,7 @@ Action DeclareEval(CLI::App& verb) {
       "Examples:\n"
       "  eqat eval trained_model --data test.json\n"
       "  eqat eval small_model --data test.json --json");
-  return [arguments](const CommonOptions& common) { return Run(*arguments, common); };
+  return [arguments](const CommonOptions& common) { return RunEval(*arguments, common); };
 }
 
 }  // namespace eqat::cli

@@ -17,7 +17,7 @@
 namespace eqat::cli {
 namespace {
 
-struct Arguments {
+struct ExportArguments {
   std::string model, format, out;
   formats::ExportOptions options;
 };
@@ -53,7 +53,7 @@ std::string ReportText(const formats::ExportReport& report) {
   return text;
 }
 
-absl::StatusOr<std::string> Run(const Arguments& arguments) {
+absl::StatusOr<std::string> RunExport(const ExportArguments& arguments) {
   EQAT_RETURN_IF_ERROR(CheckNotModelFile("--out", arguments.out, arguments.model));
   if (!arguments.options.words.empty()) {
     EQAT_RETURN_IF_ERROR(CheckNotInput("--out", arguments.out, arguments.options.words));
@@ -73,7 +73,7 @@ absl::StatusOr<std::string> Run(const Arguments& arguments) {
 
 Action DeclareExport(CLI::App& verb) {
   constexpr int64_t kMaxAlignment = 4096;
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<ExportArguments>();
   formats::ExportOptions& options = arguments->options;
   verb.add_option("MODEL", arguments->model, "Directory of a model; QAT tables are converted on the way")
       ->required()
@@ -108,7 +108,7 @@ Action DeclareExport(CLI::App& verb) {
       "  eqat export trained_model --format torch_state_dict --out state.pt\n"
       "  eqat export small_model --format torch --out rows.safetensors --requantize\n"
       "  eqat export small_model --format gguf_q8_0 --out tables.gguf --requantize --module item");
-  return [arguments](const CommonOptions&) { return Run(*arguments); };
+  return [arguments](const CommonOptions&) { return RunExport(*arguments); };
 }
 
 }  // namespace eqat::cli

@@ -24,7 +24,7 @@
 namespace eqat::cli {
 namespace {
 
-struct Arguments {
+struct FreezeArguments {
   std::string model, out;
   std::vector<std::string> preserve;
   std::string numerics = "on", tables = "packed", dump_after;
@@ -74,7 +74,7 @@ std::string BoundsText(const model::FreezeReport& report) {
   return absl::StrCat("\n", table.ToString(), "\nx: the values that reach the Linear. Lines of one node add up.\n");
 }
 
-absl::StatusOr<std::string> Run(const Arguments& arguments) {
+absl::StatusOr<std::string> RunFreeze(const FreezeArguments& arguments) {
   EQAT_RETURN_IF_ERROR(CheckNotInput("--out", arguments.out, arguments.model));
   EQAT_ASSIGN_OR_RETURN(model::Model model, model::LoadModel(arguments.model));
   EQAT_RETURN_IF_ERROR(CheckNotInTraining(arguments.model));
@@ -94,7 +94,7 @@ absl::StatusOr<std::string> Run(const Arguments& arguments) {
 }  // namespace
 
 Action DeclareFreeze(CLI::App& verb) {
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<FreezeArguments>();
   verb.add_option("MODEL", arguments->model, "Directory of a trained model")->required()->type_name("");
   verb.add_option("--out", arguments->out, "Directory to write")->required()->type_name("DIR");
   verb.add_option("--preserve", arguments->preserve,
@@ -130,7 +130,7 @@ Action DeclareFreeze(CLI::App& verb) {
       "  eqat freeze trained_model --out frozen\n"
       "  eqat freeze trained_model --out frozen --optimize-numerics off --preserve top.2\n"
       "  eqat freeze trained_model --out frozen --dump-after peephole"));
-  return [arguments](const CommonOptions&) { return Run(*arguments); };
+  return [arguments](const CommonOptions&) { return RunFreeze(*arguments); };
 }
 
 }  // namespace eqat::cli

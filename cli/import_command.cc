@@ -27,12 +27,12 @@ constexpr char kBag[] = "nn.EmbeddingBag";
 constexpr int64_t kProgramBytes = int64_t{20} << 20;
 constexpr int64_t kCopies = 3;
 
-struct Arguments {
+struct ImportArguments {
   std::string file, out, type = "nn.Embedding", mode, qconfig, memory_limit = "256M";
   formats::ImportOptions options;
 };
 
-absl::StatusOr<formats::ImportOptions> OptionsFrom(const Arguments& arguments) {
+absl::StatusOr<formats::ImportOptions> OptionsFrom(const ImportArguments& arguments) {
   formats::ImportOptions options = arguments.options;
   options.buffer_bytes = (*ParseByteSize(arguments.memory_limit) - kProgramBytes) / kCopies;
   if (!arguments.qconfig.empty()) {
@@ -71,7 +71,7 @@ std::string ReportText(const formats::ImportReport& report) {
   return text;
 }
 
-absl::StatusOr<std::string> Run(const Arguments& arguments, const CommonOptions& common) {
+absl::StatusOr<std::string> RunImport(const ImportArguments& arguments, const CommonOptions& common) {
   EQAT_RETURN_IF_ERROR(CheckNotInput("--out", arguments.out, arguments.file));
   EQAT_ASSIGN_OR_RETURN(const formats::ImportOptions options, OptionsFrom(arguments));
   const InterruptGuard interrupt;
@@ -89,7 +89,7 @@ absl::StatusOr<std::string> Run(const Arguments& arguments, const CommonOptions&
 }  // namespace
 
 Action DeclareImport(CLI::App& verb) {
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<ImportArguments>();
   formats::ImportOptions& options = arguments->options;
   verb.add_option("FILE", arguments->file, "File of another program")->required()->type_name("");
   verb.add_option("--format", options.format, "Its format, see `eqat formats` (default: by its content)")
@@ -125,7 +125,7 @@ Action DeclareImport(CLI::App& verb) {
       "  eqat import model.pt --table '*.weight' --out tables\n"
       "  eqat import big.safetensors --qconfig configs/embedding_4bit.json --memory-limit 512M --out small\n"
       "  eqat import model.bin --format fasttext --type nn.EmbeddingBag --out subwords");
-  return [arguments](const CommonOptions& common) { return Run(*arguments, common); };
+  return [arguments](const CommonOptions& common) { return RunImport(*arguments, common); };
 }
 
 }  // namespace eqat::cli

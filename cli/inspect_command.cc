@@ -15,20 +15,20 @@
 namespace eqat::cli {
 namespace {
 
-struct Arguments {
+struct InspectArguments {
   std::string path;
   bool json = false;
   std::string graph;  // "text", "dot", "svg", or empty: not the graph
 };
 
-absl::StatusOr<std::string> GraphOf(const model::Model& model, const Arguments& arguments) {
+absl::StatusOr<std::string> GraphOf(const model::Model& model, const InspectArguments& arguments) {
   if (!model.graph()) return FailedPrecondition(arguments.path, "the model has no graph", "tables alone");
   if (arguments.graph == "text") return GraphText(model);
   const GraphPicture picture = PictureOf(model);
   return arguments.graph == "dot" ? GraphDot(picture) : GraphSvg(picture);
 }
 
-absl::StatusOr<std::string> Run(const Arguments& arguments) {
+absl::StatusOr<std::string> RunInspect(const InspectArguments& arguments) {
   std::error_code error;
   const std::filesystem::file_status status = std::filesystem::status(arguments.path, error);
   // Whatever is no plain file is for the model loader, which also knows what an interrupted save leaves behind.
@@ -49,7 +49,7 @@ absl::StatusOr<std::string> Run(const Arguments& arguments) {
 }  // namespace
 
 Action DeclareInspect(CLI::App& verb) {
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<InspectArguments>();
   verb.add_option("PATH", arguments->path, "A model directory or a .safetensors file")->required()->type_name("");
   CLI::Option* json = verb.add_flag("--json", arguments->json, "Print one JSON object instead of a table");
   verb.add_flag("--graph{text}", arguments->graph, "Print the graph: as text, --graph=dot for Graphviz, --graph=svg")
@@ -69,7 +69,7 @@ Action DeclareInspect(CLI::App& verb) {
       "  eqat inspect batch.safetensors --json\n"
       "  eqat inspect small_model --graph\n"
       "  eqat inspect small_model --graph=svg > small_model.svg");
-  return [arguments](const CommonOptions&) { return Run(*arguments); };
+  return [arguments](const CommonOptions&) { return RunInspect(*arguments); };
 }
 
 }  // namespace eqat::cli

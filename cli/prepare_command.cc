@@ -13,11 +13,11 @@
 namespace eqat::cli {
 namespace {
 
-struct Arguments {
+struct PrepareArguments {
   std::string model, qconfig, out;
 };
 
-absl::StatusOr<std::string> Run(const Arguments& arguments) {
+absl::StatusOr<std::string> RunPrepare(const PrepareArguments& arguments) {
   EQAT_RETURN_IF_ERROR(CheckNotInput("--out", arguments.out, arguments.model));
   EQAT_ASSIGN_OR_RETURN(const quant::QConfigMapping mapping, configs::ReadQConfigMapping(arguments.qconfig));
   EQAT_ASSIGN_OR_RETURN(model::Model model, model::LoadModel(arguments.model));
@@ -30,7 +30,7 @@ absl::StatusOr<std::string> Run(const Arguments& arguments) {
 }  // namespace
 
 Action DeclarePrepare(CLI::App& verb) {
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<PrepareArguments>();
   verb.add_option("MODEL", arguments->model, "Directory of a float model")->required()->type_name("");
   verb.add_option("--qconfig", arguments->qconfig, "JSON file that says which module gets which recipe")
       ->required()
@@ -43,7 +43,7 @@ Action DeclarePrepare(CLI::App& verb) {
       "Reads MODEL/model.json, MODEL/model.safetensors and the qconfig file; writes the same two files to --out.\n"
       "Examples:\n"
       "  eqat prepare float_model --qconfig configs/embedding_4bit.json --out qat_model");
-  return [arguments](const CommonOptions&) { return Run(*arguments); };
+  return [arguments](const CommonOptions&) { return RunPrepare(*arguments); };
 }
 
 }  // namespace eqat::cli

@@ -13,11 +13,11 @@
 namespace eqat::cli {
 namespace {
 
-struct Arguments {
+struct PtqArguments {
   std::string model, qconfig, out;
 };
 
-absl::StatusOr<std::string> Run(const Arguments& arguments) {
+absl::StatusOr<std::string> RunPtq(const PtqArguments& arguments) {
   EQAT_RETURN_IF_ERROR(CheckNotInput("--out", arguments.out, arguments.model));
   EQAT_ASSIGN_OR_RETURN(const quant::QConfigMapping mapping, configs::ReadQConfigMapping(arguments.qconfig));
   EQAT_ASSIGN_OR_RETURN(model::Model model, model::LoadModel(arguments.model));
@@ -30,7 +30,7 @@ absl::StatusOr<std::string> Run(const Arguments& arguments) {
 }  // namespace
 
 Action DeclarePtq(CLI::App& verb) {
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<PtqArguments>();
   verb.add_option("MODEL", arguments->model, "Directory of a float model")->required()->type_name("");
   verb.add_option("--qconfig", arguments->qconfig, "JSON file that says which module gets which recipe")
       ->required()
@@ -44,7 +44,7 @@ Action DeclarePtq(CLI::App& verb) {
       "Examples:\n"
       "  eqat ptq float_model --qconfig configs/embedding_4bit.json --out ptq_model\n"
       "  eqat eval ptq_model --data test.json");
-  return [arguments](const CommonOptions&) { return Run(*arguments); };
+  return [arguments](const CommonOptions&) { return RunPtq(*arguments); };
 }
 
 }  // namespace eqat::cli

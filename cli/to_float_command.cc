@@ -13,7 +13,7 @@
 namespace eqat::cli {
 namespace {
 
-struct Arguments {
+struct ToFloatArguments {
   std::string model, out;
   std::string dtype = "f32";
 };
@@ -24,7 +24,7 @@ const std::map<std::string, io::TensorDtype>& Dtypes() {
   return *dtypes;
 }
 
-absl::StatusOr<std::string> Run(const Arguments& arguments) {
+absl::StatusOr<std::string> RunToFloat(const ToFloatArguments& arguments) {
   EQAT_RETURN_IF_ERROR(CheckNotInput("--out", arguments.out, arguments.model));
   EQAT_ASSIGN_OR_RETURN(model::Model model, model::LoadModel(arguments.model));
   EQAT_ASSIGN_OR_RETURN(const model::ChangeReport report, model::ToFloat(model));
@@ -35,7 +35,7 @@ absl::StatusOr<std::string> Run(const Arguments& arguments) {
 }  // namespace
 
 Action DeclareToFloat(CLI::App& verb) {
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<ToFloatArguments>();
   verb.add_option("QAT_DIR", arguments->model, "Directory of a quantization-aware model")->required()->type_name("");
   verb.add_option("--out", arguments->out, "Directory to write")->required()->type_name("DIR");
   verb.add_option("--dtype", arguments->dtype, "Number format of the tables written (default: f32)")
@@ -48,7 +48,7 @@ Action DeclareToFloat(CLI::App& verb) {
       "Examples:\n"
       "  eqat to-float trained_model --out float_model\n"
       "  eqat to-float trained_model --out half_model --dtype f16");
-  return [arguments](const CommonOptions&) { return Run(*arguments); };
+  return [arguments](const CommonOptions&) { return RunToFloat(*arguments); };
 }
 
 }  // namespace eqat::cli

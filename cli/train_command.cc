@@ -22,7 +22,7 @@
 namespace eqat::cli {
 namespace {
 
-struct Arguments {
+struct TrainArguments {
   std::string model, data, config, out;
   bool resume = false;
 };
@@ -34,7 +34,7 @@ int64_t ParameterBytes(const std::string& model) {
   return error ? 0 : static_cast<int64_t>(bytes);
 }
 
-absl::StatusOr<std::string> Run(const Arguments& arguments, const CommonOptions& common) {
+absl::StatusOr<std::string> RunTrain(const TrainArguments& arguments, const CommonOptions& common) {
   EQAT_RETURN_IF_ERROR(CheckNotInput("--out", arguments.out, arguments.model));
   EQAT_ASSIGN_OR_RETURN(const train::TrainConfig config, train::ReadTrainConfig(arguments.config));
   EQAT_ASSIGN_OR_RETURN(const train::Dataset data, ReadDataset(arguments.data, common));
@@ -62,7 +62,7 @@ absl::StatusOr<std::string> Run(const Arguments& arguments, const CommonOptions&
 }  // namespace
 
 Action DeclareTrain(CLI::App& verb) {
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<TrainArguments>();
   verb.add_option("MODEL", arguments->model, "Directory of a float or a quantization-aware model")
       ->required()
       ->type_name("");
@@ -84,7 +84,7 @@ Action DeclareTrain(CLI::App& verb) {
       "Examples:\n"
       "  eqat train qat_model --data data.json --config train.json --out trained_model\n"
       "  eqat train qat_model --data data.json --config train.json --out trained_model --resume");
-  return [arguments](const CommonOptions& common) { return Run(*arguments, common); };
+  return [arguments](const CommonOptions& common) { return RunTrain(*arguments, common); };
 }
 
 }  // namespace eqat::cli

@@ -35,6 +35,10 @@ function(eqat_library name)
     add_library(eqat_${name} INTERFACE)
     set(scope INTERFACE)
   endif()
+  # Kernels include themselves once for each vector target, which works only for a file of its own.
+  set(kernel_sources ${arg_SOURCES})
+  list(FILTER kernel_sources INCLUDE REGEX "kernels|\\.pb\\.cc$")
+  set_source_files_properties(${kernel_sources} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
   if(EQAT_SANITIZE)
     # What is no kernel computes little; instrumented, it compiles in half the time without optimization.
     set(plain_sources ${arg_SOURCES})

@@ -38,6 +38,12 @@ struct MutableTableView {
   operator TableView() const { return TableView(data, rows, cols, stride); }  // NOLINT: a view of a view
 };
 
+// `values + position`, or null where `values` is null: a place in an output that may be left out.
+template <typename T>
+T* OffsetOrNull(T* values, int64_t position) {
+  return values == nullptr ? nullptr : values + position;
+}
+
 }  // namespace eqat
 
 #endif  // EQAT_CORE_TABLE_VIEW_H_

@@ -17,14 +17,14 @@
 namespace eqat::nn {
 namespace {
 
-constexpr int64_t kElementBlock = 16384;
-constexpr int64_t kRowBlock = 16;
+constexpr int64_t kActivationElements = 16384;
+constexpr int64_t kActivationRows = 16;
 
 // A tensor of `shape` whose element i is element(i).
 template <typename Element>
 Tensor Generate(const std::vector<int64_t>& shape, Element element) {
   Tensor y(shape);
-  ParallelFor(y.size(), kElementBlock, [&](int64_t begin, int64_t end) {
+  ParallelFor(y.size(), kActivationElements, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) y.values[i] = element(i);
   });
   return y;
@@ -138,7 +138,7 @@ absl::StatusOr<Tensor> Cat(absl::Span<const Tensor* const> inputs, int64_t dim) 
   const CatLayout layout = LayoutOf(inputs, dim);
   const int64_t width = layout.begins.back();
   Tensor y(layout.shape);
-  ParallelFor(layout.outer, kRowBlock, [&](int64_t begin, int64_t end) {
+  ParallelFor(layout.outer, kActivationRows, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       for (size_t i = 0; i < inputs.size(); ++i) {
         const int64_t length = layout.begins[i + 1] - layout.begins[i];
@@ -155,7 +155,7 @@ std::vector<Tensor> CatBackward(absl::Span<const Tensor* const> inputs, int64_t 
   const int64_t width = layout.begins.back();
   std::vector<Tensor> gradients;
   for (const Tensor* const input : inputs) gradients.emplace_back(input->shape);
-  ParallelFor(layout.outer, kRowBlock, [&](int64_t begin, int64_t end) {
+  ParallelFor(layout.outer, kActivationRows, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       for (size_t i = 0; i < inputs.size(); ++i) {
         const int64_t length = layout.begins[i + 1] - layout.begins[i];
@@ -198,7 +198,7 @@ absl::StatusOr<Tensor> Slice(const Tensor& x, int64_t dim, int64_t start, int64_
   shape[dim] = range.end - range.begin;
   Tensor y(std::move(shape));
   const int64_t length = (range.end - range.begin) * layout.inner;
-  ParallelFor(layout.outer, kRowBlock, [&](int64_t begin, int64_t last) {
+  ParallelFor(layout.outer, kActivationRows, [&](int64_t begin, int64_t last) {
     for (int64_t row = begin; row < last; ++row) {
       std::copy_n(x.values.data() + (row * layout.size + range.begin) * layout.inner, length,
                   y.values.data() + row * length);
@@ -214,7 +214,7 @@ Tensor SliceBackward(const std::vector<int64_t>& shape, int64_t dim, int64_t sta
   const int64_t length = (range.end - range.begin) * layout.inner;
   assert(grad_output.size() == layout.outer * length);
   Tensor gradient(shape);
-  ParallelFor(layout.outer, kRowBlock, [&](int64_t begin, int64_t last) {
+  ParallelFor(layout.outer, kActivationRows, [&](int64_t begin, int64_t last) {
     for (int64_t row = begin; row < last; ++row) {
       std::copy_n(grad_output.values.data() + row * length, length,
                   gradient.values.data() + (row * layout.size + range.begin) * layout.inner);
@@ -238,7 +238,7 @@ absl::StatusOr<Tensor> InteractDot(absl::Span<const Tensor* const> features) {
   const int64_t rows = features[0]->shape[0];
   const int64_t dim = features[0]->shape[1];
   Tensor y({rows, count * (count - 1) / 2});
-  ParallelFor(rows, kRowBlock, [&](int64_t begin, int64_t end) {
+  ParallelFor(rows, kActivationRows, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       float* out = y.values.data() + row * y.shape[1];
       for (int64_t i = 1; i < count; ++i) {
@@ -261,7 +261,7 @@ std::vector<Tensor> InteractDotBackward(absl::Span<const Tensor* const> features
   const auto add_scaled = [&](const Tensor& from, float g, int64_t row, Tensor& to) {
     for (int64_t c = row * dim; c < (row + 1) * dim; ++c) to.values[c] += g * from.values[c];
   };
-  ParallelFor(features[0]->shape[0], kRowBlock, [&](int64_t begin, int64_t end) {
+  ParallelFor(features[0]->shape[0], kActivationRows, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       const float* g = grad_output.values.data() + row * pairs;
       for (int64_t i = 1; i < count; ++i) {

@@ -13,7 +13,7 @@ namespace eqat::nn {
 namespace {
 
 constexpr int64_t kColumnBlock = 16;
-constexpr int64_t kRowBlock = 64;
+constexpr int64_t kNormalizedRows = 64;
 
 struct ColumnStatistics {
   std::vector<double> mean;
@@ -49,31 +49,31 @@ ColumnStatistics StatisticsOf(TableView x) {
 // Calls body(row, column) for every element, in parallel over rows.
 template <typename Body>
 void ForEachElement(TableView x, Body body) {
-  ParallelFor(x.rows, kRowBlock, [&](int64_t begin, int64_t end) {
+  ParallelFor(x.rows, kNormalizedRows, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       for (int64_t c = 0; c < x.cols; ++c) body(row, c);
     }
   });
 }
 
-std::string WhereOf(const std::string& name) { return name.empty() ? "nn.BatchNorm1d" : name; }
+std::string BatchNormPlace(const std::string& name) { return name.empty() ? "nn.BatchNorm1d" : name; }
 
 absl::Status CheckInput(const BatchNorm1dOptions& options, const std::string& name, const Tensor& x) {
   if (x.rank() == 2 && x.shape[1] == options.num_features) return absl::OkStatus();
-  return InvalidArgument(WhereOf(name), "the input has the wrong shape", ShapeText(x.shape),
+  return InvalidArgument(BatchNormPlace(name), "the input has the wrong shape", ShapeText(x.shape),
                          absl::StrCat("[n, ", options.num_features, "]"));
 }
 
 absl::Status CheckBatch(const std::string& name, const Tensor& x) {
   if (x.shape[0] >= 2) return absl::OkStatus();
-  return InvalidArgument(WhereOf(name), "a batch of this size has no variance", absl::StrCat(x.shape[0], " rows"),
-                         "at least 2");
+  return InvalidArgument(BatchNormPlace(name), "a batch of this size has no variance",
+                         absl::StrCat(x.shape[0], " rows"), "at least 2");
 }
 
 absl::Status CheckSize(const std::string& name, absl::string_view field, const std::vector<float>& values,
                        int64_t expected) {
   if (static_cast<int64_t>(values.size()) == expected) return absl::OkStatus();
-  return InvalidArgument(WhereOf(name), absl::StrCat(field, " has the wrong size"), absl::StrCat(values.size()),
+  return InvalidArgument(BatchNormPlace(name), absl::StrCat(field, " has the wrong size"), absl::StrCat(values.size()),
                          absl::StrCat(expected));
 }
 
@@ -117,7 +117,7 @@ BatchNorm1d::BatchNorm1d(const BatchNorm1dOptions& options, std::string name)
 }
 
 absl::StatusOr<BatchNorm1d> BatchNorm1d::Create(const BatchNorm1dOptions& options, std::string name) {
-  const std::string where = WhereOf(name);
+  const std::string where = BatchNormPlace(name);
   if (options.num_features < 1) {
     return InvalidArgument(where, "num_features is not positive", absl::StrCat(options.num_features), "at least 1");
   }
@@ -138,8 +138,8 @@ absl::Status BatchNorm1d::SetState(BatchNorm1dState state) {
   EQAT_RETURN_IF_ERROR(CheckSize(name_, "running_mean", state.running_mean, statistics));
   EQAT_RETURN_IF_ERROR(CheckSize(name_, "running_var", state.running_var, statistics));
   if (state.num_batches_tracked < 0) {
-    return InvalidArgument(WhereOf(name_), "num_batches_tracked is negative", absl::StrCat(state.num_batches_tracked),
-                           "at least 0");
+    return InvalidArgument(BatchNormPlace(name_), "num_batches_tracked is negative",
+                           absl::StrCat(state.num_batches_tracked), "at least 0");
   }
   state_ = std::move(state);
   return absl::OkStatus();
@@ -184,7 +184,7 @@ absl::StatusOr<BatchNorm1dGradients> BatchNorm1d::Backward(const BatchNorm1dCont
                                                            const Tensor& grad_output) const {
   EQAT_RETURN_IF_ERROR(CheckInput(options_, name_, x));
   if (grad_output.shape != x.shape) {
-    return InvalidArgument(WhereOf(name_), "grad_output has the wrong shape", ShapeText(grad_output.shape),
+    return InvalidArgument(BatchNormPlace(name_), "grad_output has the wrong shape", ShapeText(grad_output.shape),
                            ShapeText(x.shape));
   }
   const TableView input = x.matrix();

@@ -10,7 +10,7 @@
 namespace eqat::nn {
 namespace {
 
-std::string WhereOf(const std::string& name) { return name.empty() ? "nn.Embedding" : name; }
+std::string EmbeddingPlace(const std::string& name) { return name.empty() ? "nn.Embedding" : name; }
 
 }  // namespace
 
@@ -18,32 +18,32 @@ Embedding::Embedding(Table&& weight, EmbeddingOptions options, std::string name)
     : weight_(std::move(weight)), options_(std::move(options)), name_(std::move(name)) {}
 
 absl::StatusOr<Embedding> Embedding::Create(EmbeddingOptions options, uint64_t seed, std::string name) {
-  EQAT_RETURN_IF_ERROR(Canonicalize(options, WhereOf(name)));
+  EQAT_RETURN_IF_ERROR(Canonicalize(options, EmbeddingPlace(name)));
   absl::StatusOr<Table> weight = InitialWeight(options, seed, name);
-  if (!weight.ok()) return AtPlace(WhereOf(name), weight.status());
+  if (!weight.ok()) return AtPlace(EmbeddingPlace(name), weight.status());
   return Embedding(*std::move(weight), std::move(options), std::move(name));
 }
 
 absl::StatusOr<Embedding> Embedding::FromWeight(Table&& weight, EmbeddingOptions options, std::string name) {
-  EQAT_RETURN_IF_ERROR(Canonicalize(options, WhereOf(name)));
-  EQAT_RETURN_IF_ERROR(CheckWeightShape(weight, options, WhereOf(name)));
+  EQAT_RETURN_IF_ERROR(Canonicalize(options, EmbeddingPlace(name)));
+  EQAT_RETURN_IF_ERROR(CheckWeightShape(weight, options, EmbeddingPlace(name)));
   return Embedding(std::move(weight), std::move(options), std::move(name));
 }
 
 absl::StatusOr<Embedding> Embedding::FromPretrained(Table&& weight, absl::Span<const int64_t> shape, Freeze freeze,
                                                     EmbeddingOptions options, std::string name) {
-  EQAT_RETURN_IF_ERROR(TakeSizes(weight, shape, options, WhereOf(name)));
+  EQAT_RETURN_IF_ERROR(TakeSizes(weight, shape, options, EmbeddingPlace(name)));
   options.requires_grad = freeze == Freeze::kNo;
   return FromWeight(std::move(weight), std::move(options), std::move(name));
 }
 
 absl::StatusOr<int64_t> Embedding::NumOutputs(const LookupInput& input) const {
-  return NumBagsOfOne(input, WhereOf(name_));
+  return NumBagsOfOne(input, EmbeddingPlace(name_));
 }
 
 absl::StatusOr<Bags> Embedding::CheckedBags(const LookupInput& input, TableView out) const {
-  EQAT_ASSIGN_OR_RETURN(Bags bags, BagsOfOne(input, options_.num_embeddings, WhereOf(name_)));
-  EQAT_RETURN_IF_ERROR(CheckShape(out, bags.num_bags(), options_.embedding_dim, WhereOf(name_), "output"));
+  EQAT_ASSIGN_OR_RETURN(Bags bags, BagsOfOne(input, options_.num_embeddings, EmbeddingPlace(name_)));
+  EQAT_RETURN_IF_ERROR(CheckShape(out, bags.num_bags(), options_.embedding_dim, EmbeddingPlace(name_), "output"));
   return bags;
 }
 
@@ -72,7 +72,7 @@ absl::Status Embedding::Forward(const LookupInput& input, MutableTableView out, 
 
 absl::StatusOr<EmbeddingGradients> Embedding::Backward(const LookupContext& context, TableView grad_output) const {
   EQAT_RETURN_IF_ERROR(
-      CheckShape(grad_output, context.bags.num_bags(), options_.embedding_dim, WhereOf(name_), "grad_output"));
+      CheckShape(grad_output, context.bags.num_bags(), options_.embedding_dim, EmbeddingPlace(name_), "grad_output"));
   EmbeddingGradients gradients;
   gradients.weight.cols = options_.embedding_dim;
   if (options_.requires_grad) {

@@ -10,7 +10,7 @@
 namespace eqat::nn {
 namespace {
 
-std::string WhereOf(const std::string& name) { return name.empty() ? "nn.EmbeddingBag" : name; }
+std::string EmbeddingBagPlace(const std::string& name) { return name.empty() ? "nn.EmbeddingBag" : name; }
 
 // Copies of the rows `distinct` of `table`.
 std::vector<float> Gather(TableView table, const DistinctRows& distinct) {
@@ -25,32 +25,32 @@ EmbeddingBag::EmbeddingBag(Table&& weight, EmbeddingBagOptions options, std::str
     : weight_(std::move(weight)), options_(std::move(options)), name_(std::move(name)) {}
 
 absl::StatusOr<EmbeddingBag> EmbeddingBag::Create(EmbeddingBagOptions options, uint64_t seed, std::string name) {
-  EQAT_RETURN_IF_ERROR(Canonicalize(options, WhereOf(name)));
+  EQAT_RETURN_IF_ERROR(Canonicalize(options, EmbeddingBagPlace(name)));
   absl::StatusOr<Table> weight = InitialWeight(options, seed, name);
-  if (!weight.ok()) return AtPlace(WhereOf(name), weight.status());
+  if (!weight.ok()) return AtPlace(EmbeddingBagPlace(name), weight.status());
   return EmbeddingBag(*std::move(weight), std::move(options), std::move(name));
 }
 
 absl::StatusOr<EmbeddingBag> EmbeddingBag::FromWeight(Table&& weight, EmbeddingBagOptions options, std::string name) {
-  EQAT_RETURN_IF_ERROR(Canonicalize(options, WhereOf(name)));
-  EQAT_RETURN_IF_ERROR(CheckWeightShape(weight, options, WhereOf(name)));
+  EQAT_RETURN_IF_ERROR(Canonicalize(options, EmbeddingBagPlace(name)));
+  EQAT_RETURN_IF_ERROR(CheckWeightShape(weight, options, EmbeddingBagPlace(name)));
   return EmbeddingBag(std::move(weight), std::move(options), std::move(name));
 }
 
 absl::StatusOr<EmbeddingBag> EmbeddingBag::FromPretrained(Table&& weight, absl::Span<const int64_t> shape,
                                                           Freeze freeze, EmbeddingBagOptions options,
                                                           std::string name) {
-  EQAT_RETURN_IF_ERROR(TakeSizes(weight, shape, options, WhereOf(name)));
+  EQAT_RETURN_IF_ERROR(TakeSizes(weight, shape, options, EmbeddingBagPlace(name)));
   options.requires_grad = freeze == Freeze::kNo;
   return FromWeight(std::move(weight), std::move(options), std::move(name));
 }
 
 absl::StatusOr<int64_t> EmbeddingBag::NumOutputs(const LookupInput& input) const {
-  return NumBags(input, options_.include_last_offset, options_.mode, WhereOf(name_));
+  return NumBags(input, options_.include_last_offset, options_.mode, EmbeddingBagPlace(name_));
 }
 
 absl::StatusOr<Bags> EmbeddingBag::CheckedBags(const LookupInput& input, TableView out) const {
-  const std::string where = WhereOf(name_);
+  const std::string where = EmbeddingBagPlace(name_);
   EQAT_ASSIGN_OR_RETURN(Bags bags,
                         MakeBags(input, options_.num_embeddings, options_.include_last_offset, options_.mode, where));
   EQAT_RETURN_IF_ERROR(CheckShape(out, bags.num_bags(), options_.embedding_dim, where, "output"));
@@ -90,8 +90,8 @@ absl::Status EmbeddingBag::Forward(const LookupInput& input, MutableTableView ou
 
 absl::StatusOr<EmbeddingGradients> EmbeddingBag::Backward(const LookupContext& context, TableView grad_output,
                                                           WeightsGradient weights_gradient) const {
-  EQAT_RETURN_IF_ERROR(
-      CheckShape(grad_output, context.bags.num_bags(), options_.embedding_dim, WhereOf(name_), "grad_output"));
+  EQAT_RETURN_IF_ERROR(CheckShape(grad_output, context.bags.num_bags(), options_.embedding_dim,
+                                  EmbeddingBagPlace(name_), "grad_output"));
   EmbeddingGradients gradients;
   gradients.weight.cols = options_.embedding_dim;
   if (options_.requires_grad) {
@@ -100,7 +100,7 @@ absl::StatusOr<EmbeddingGradients> EmbeddingBag::Backward(const LookupContext& c
   }
   if (weights_gradient == WeightsGradient::kCompute) {
     if (!context.bags.has_per_sample_weights()) {
-      return FailedPrecondition(WhereOf(name_), "the gradient of per_sample_weights is asked for",
+      return FailedPrecondition(EmbeddingBagPlace(name_), "the gradient of per_sample_weights is asked for",
                                 "a forward without per_sample_weights", "a forward with them");
     }
     gradients.per_sample_weights = PerSampleWeightsGradient(context, grad_output, options_.padding_idx);

@@ -15,7 +15,7 @@
 namespace eqat::nn {
 namespace {
 
-constexpr int64_t kRowBlock = 64;
+constexpr int64_t kTableRows = 64;
 constexpr int64_t kPositionBlock = 256;
 constexpr int64_t kBagBlock = 4096;
 
@@ -148,7 +148,7 @@ bool RenormRow(absl::Span<float> row, double max_norm, double norm_type) {
 }
 
 void RenormRows(absl::Span<const int64_t> ids, double max_norm, double norm_type, MutableTableView table) {
-  ParallelFor(static_cast<int64_t>(ids.size()), kRowBlock, [&](int64_t begin, int64_t end) {
+  ParallelFor(static_cast<int64_t>(ids.size()), kTableRows, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       RenormRow(absl::MakeSpan(table.Row(ids[i]), table.cols), max_norm, norm_type);
     }
@@ -156,14 +156,14 @@ void RenormRows(absl::Span<const int64_t> ids, double max_norm, double norm_type
 }
 
 void RenormAllRows(double max_norm, double norm_type, MutableTableView rows) {
-  ParallelFor(rows.rows, kRowBlock, [&](int64_t begin, int64_t end) {
+  ParallelFor(rows.rows, kTableRows, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) RenormRow(absl::MakeSpan(rows.Row(i), rows.cols), max_norm, norm_type);
   });
 }
 
 void CopyRows(TableView rows, absl::Span<const int64_t> ids, MutableTableView out) {
   assert(out.rows == static_cast<int64_t>(ids.size()) && out.cols == rows.cols);
-  ParallelFor(out.rows, kRowBlock, [&](int64_t begin, int64_t end) {
+  ParallelFor(out.rows, kTableRows, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) std::copy_n(rows.Row(ids[i]), rows.cols, out.Row(i));
   });
 }

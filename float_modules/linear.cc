@@ -26,9 +26,9 @@ constexpr int64_t kColumnGroup = 8;
 // Eigen sums in an order that depends on the shape of the product, and on a row's place only when the number of rows is
 // not a multiple of four. Products of this many rows, padded with zeros, give every row the same order. It cuts sums
 // longer than kDepthBlock by the size of the machine's caches; cut to that length, they stay whole from 16 KiB on.
-constexpr int64_t kRowBlock = 32;
+constexpr int64_t kProductRows = 32;
 constexpr int64_t kUnitBlock = 32;
-constexpr int64_t kElementBlock = 16384;
+constexpr int64_t kUniformElements = 16384;
 
 MatrixView ViewOf(TableView view) {
   return MatrixView(view.data, view.rows, view.cols, Eigen::OuterStride<>(view.stride));
@@ -70,21 +70,21 @@ int64_t GroupedCols(int64_t cols) { return cols - cols % kColumnGroup; }
 // another for products of few columns.
 int64_t FirstColForEigen(int64_t cols) { return std::max<int64_t>(0, GroupedCols(cols) - kColumnGroup); }
 
-// y = x * right for at most kRowBlock rows.
+// y = x * right for at most kProductRows rows.
 void MultiplyPadded(TableView x, TableView right, MutableTableView y) {
-  if (x.rows == kRowBlock) return Multiply(ViewOf(x), ViewOf(right), ViewOf(y));
-  Matrix padded = Matrix::Zero(kRowBlock, x.cols);
+  if (x.rows == kProductRows) return Multiply(ViewOf(x), ViewOf(right), ViewOf(y));
+  Matrix padded = Matrix::Zero(kProductRows, x.cols);
   padded.topRows(x.rows) = ViewOf(x);
-  Matrix product(kRowBlock, y.cols);
-  Multiply(padded, ViewOf(right), ViewOf(MutableTableView(product.data(), kRowBlock, y.cols)));
+  Matrix product(kProductRows, y.cols);
+  Multiply(padded, ViewOf(right), ViewOf(MutableTableView(product.data(), kProductRows, y.cols)));
   ViewOf(y) = product.topRows(x.rows);
 }
 
-// y = x * right, in blocks of kRowBlock rows.
+// y = x * right, in blocks of kProductRows rows.
 void MultiplyRows(TableView x, TableView right, MutableTableView y) {
   const int64_t grouped = GroupedCols(y.cols);
   const int64_t rest = FirstColForEigen(y.cols);
-  ParallelFor(x.rows, kRowBlock, [&](int64_t begin, int64_t end) {
+  ParallelFor(x.rows, kProductRows, [&](int64_t begin, int64_t end) {
     const TableView block = RowsOf(x, begin, end);
     const MutableTableView product = RowsOf(y, begin, end);
     if (grouped < y.cols) MultiplyPadded(block, ColsOf(right, rest), ColsOf(product, rest));
@@ -130,7 +130,7 @@ std::vector<float> SumRows(TableView grad_output) {
 }
 
 void AddToRows(absl::Span<const float> bias, MutableTableView y) {
-  ParallelFor(y.rows, kRowBlock, [&](int64_t begin, int64_t end) {
+  ParallelFor(y.rows, kProductRows, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       for (int64_t c = 0; c < y.cols; ++c) y.Row(row)[c] += bias[c];
     }
@@ -138,20 +138,20 @@ void AddToRows(absl::Span<const float> bias, MutableTableView y) {
 }
 
 void FillUniform(const Rng& rng, double bound, absl::Span<float> values) {
-  ParallelFor(static_cast<int64_t>(values.size()), kElementBlock, [&](int64_t begin, int64_t end) {
+  ParallelFor(static_cast<int64_t>(values.size()), kUniformElements, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) values[i] = static_cast<float>((2 * rng.Uniform(i) - 1) * bound);
   });
 }
 
-std::string WhereOf(const std::string& name) { return name.empty() ? "nn.Linear" : name; }
+std::string LinearPlace(const std::string& name) { return name.empty() ? "nn.Linear" : name; }
 
 absl::Status CheckOptions(const LinearOptions& options, const std::string& name) {
   if (options.in_features < 1) {
-    return InvalidArgument(WhereOf(name), "in_features is not positive", absl::StrCat(options.in_features),
+    return InvalidArgument(LinearPlace(name), "in_features is not positive", absl::StrCat(options.in_features),
                            "at least 1");
   }
   if (options.out_features < 1) {
-    return InvalidArgument(WhereOf(name), "out_features is not positive", absl::StrCat(options.out_features),
+    return InvalidArgument(LinearPlace(name), "out_features is not positive", absl::StrCat(options.out_features),
                            "at least 1");
   }
   return absl::OkStatus();
@@ -165,7 +165,7 @@ std::vector<int64_t> WithLast(std::vector<int64_t> shape, int64_t last) {
 
 absl::Status CheckInput(const LinearOptions& options, const std::string& name, const Tensor& x) {
   if (x.rank() >= 1 && x.shape.back() == options.in_features) return absl::OkStatus();
-  return InvalidArgument(WhereOf(name), "the input has the wrong last dimension", ShapeText(x.shape),
+  return InvalidArgument(LinearPlace(name), "the input has the wrong last dimension", ShapeText(x.shape),
                          absl::StrCat("[..., ", options.in_features, "]"));
 }
 
@@ -177,7 +177,7 @@ Linear::Linear(Table&& weight, std::vector<float> bias, LinearOptions options, s
 absl::StatusOr<Linear> Linear::Create(const LinearOptions& options, uint64_t seed, std::string name) {
   EQAT_RETURN_IF_ERROR(CheckOptions(options, name));
   absl::StatusOr<Table> weight = Table::Zeros(options.out_features, options.in_features);
-  if (!weight.ok()) return AtPlace(WhereOf(name), weight.status());
+  if (!weight.ok()) return AtPlace(LinearPlace(name), weight.status());
   std::vector<float> bias(options.bias ? options.out_features : 0);
   const double bound = 1 / std::sqrt(static_cast<double>(options.in_features));
   FillUniform(Rng(seed, StreamOf(absl::StrCat(name, ".weight"))), bound,
@@ -190,12 +190,12 @@ absl::StatusOr<Linear> Linear::FromWeight(Table&& weight, std::vector<float> bia
                                           std::string name) {
   EQAT_RETURN_IF_ERROR(CheckOptions(options, name));
   if (weight.rows() != options.out_features || weight.cols() != options.in_features) {
-    return InvalidArgument(WhereOf(name), "weight has the wrong shape", ShapeText({weight.rows(), weight.cols()}),
+    return InvalidArgument(LinearPlace(name), "weight has the wrong shape", ShapeText({weight.rows(), weight.cols()}),
                            ShapeText({options.out_features, options.in_features}));
   }
   const int64_t bias_size = options.bias ? options.out_features : 0;
   if (static_cast<int64_t>(bias.size()) != bias_size) {
-    return InvalidArgument(WhereOf(name), "bias has the wrong size", absl::StrCat(bias.size()),
+    return InvalidArgument(LinearPlace(name), "bias has the wrong size", absl::StrCat(bias.size()),
                            absl::StrCat(bias_size));
   }
   return Linear(std::move(weight), std::move(bias), options, std::move(name));
@@ -214,7 +214,7 @@ absl::StatusOr<LinearGradients> Linear::Backward(const Tensor& x, const Tensor& 
   EQAT_RETURN_IF_ERROR(CheckInput(options_, name_, x));
   const std::vector<int64_t> output_shape = WithLast(x.shape, options_.out_features);
   if (grad_output.shape != output_shape) {
-    return InvalidArgument(WhereOf(name_), "grad_output has the wrong shape", ShapeText(grad_output.shape),
+    return InvalidArgument(LinearPlace(name_), "grad_output has the wrong shape", ShapeText(grad_output.shape),
                            ShapeText(output_shape));
   }
   LinearGradients gradients;

@@ -9,7 +9,6 @@
 #include <string_view>
 #include <utility>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "core/checked_math.h"
@@ -21,6 +20,7 @@
 #include "formats/format_list.h"
 #include "formats/row_sink.h"
 #include "formats/vocabulary.h"
+#include "io/excerpt.h"
 #include "io/fasttext_file.h"
 #include "io/file.h"
 #include "io/json_reader.h"
@@ -49,14 +49,13 @@ std::string Listed(const ForeignFile& file) {
       items.push_back(absl::StrCat("and ", file.tables.size() - kListed, " more"));
       break;
     }
-    items.push_back(
-        absl::StrCat(absl::CHexEscape(table.name.substr(0, 100)), " ", table.dtype, " ", ShapeText(table.shape)));
+    items.push_back(absl::StrCat(io::Excerpt(table.name, 100), " ", table.dtype, " ", ShapeText(table.shape)));
   }
   return items.empty() ? "no tensor at all" : absl::StrJoin(items, ", ");
 }
 
 absl::Status NoTable(const std::string& path, const ForeignTable& table) {
-  return InvalidArgument(absl::StrCat(path, ": ", absl::CHexEscape(table.name.substr(0, 200))), "is no table",
+  return InvalidArgument(absl::StrCat(path, ": ", io::Excerpt(table.name)), "is no table",
                          absl::StrCat(table.dtype, " ", ShapeText(table.shape)),
                          "two dimensions of F32, F16, BF16 or F64, with columns");
 }
@@ -112,9 +111,9 @@ absl::StatusOr<std::vector<ImportedTable>> NameModules(const ForeignFile& file, 
                            .rows = table.shape[0],
                            .cols = table.shape[1]};
     if (!model::IsValidName(imported.module)) {
-      return InvalidArgument(absl::StrCat(path, ": ", absl::CHexEscape(table.name.substr(0, 200))),
-                             "a module cannot be called so; name it with --module",
-                             absl::CHexEscape(imported.module.substr(0, 200)), model::kNameRule);
+      return InvalidArgument(absl::StrCat(path, ": ", io::Excerpt(table.name)),
+                             "a module cannot be called so; name it with --module", io::Excerpt(imported.module),
+                             model::kNameRule);
     }
     const bool is_taken = std::any_of(tables.begin(), tables.end(),
                                       [&](const ImportedTable& other) { return other.module == imported.module; });
@@ -222,9 +221,9 @@ class Transfer {
       const int64_t count = std::min(block, table.rows - begin);
       std::string words;
       EQAT_RETURN_IF_ERROR(rows.Read(count, values.data(), words));
-      EQAT_RETURN_IF_ERROR(io::CheckFiniteRows(absl::StrCat(path_, ": ", absl::CHexEscape(table.table.substr(0, 200))),
-                                               begin, count, table.cols, values.data()));
-      EQAT_RETURN_IF_ERROR(AtPlace(absl::StrCat(path_, ": ", absl::CHexEscape(table.table.substr(0, 200))),
+      EQAT_RETURN_IF_ERROR(io::CheckFiniteRows(absl::StrCat(path_, ": ", io::Excerpt(table.table)), begin, count,
+                                               table.cols, values.data()));
+      EQAT_RETURN_IF_ERROR(AtPlace(absl::StrCat(path_, ": ", io::Excerpt(table.table)),
                                    sink.Write(begin, TableView(values.data(), count, table.cols), *out_)));
       if (may_have_words) EQAT_RETURN_IF_ERROR(WriteWords(words, directory));
       done_rows_ += count;

@@ -4,10 +4,10 @@
 #include <cstdint>
 #include <numeric>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "core/error.h"
 #include "core/status_macros.h"
+#include "io/excerpt.h"
 #include "io/word_vectors.h"
 
 namespace eqat::formats {
@@ -48,9 +48,7 @@ absl::StatusOr<std::string> RepeatedWordsNote(const std::string& path) {
   if (repeated == 0) return std::string();
   const std::string_view word = words[first];
   return absl::StrCat(repeated, repeated == 1 ? " row repeats a word" : " rows repeat a word",
-                      " of an earlier row: row ", first, " '",
-                      absl::CHexEscape(absl::string_view(word.data(), std::min<size_t>(word.size(), 40))),
-                      "' that of row ", first_of_word);
+                      " of an earlier row: row ", first, " '", io::Excerpt(word, 40), "' that of row ", first_of_word);
 }
 
 }  // namespace eqat::formats

@@ -16,7 +16,7 @@
 namespace eqat::io {
 namespace {
 
-constexpr int32_t kVersion = 12;
+constexpr int32_t kFastTextVersion = 12;
 constexpr int32_t kMaxDim = 1 << 20;
 constexpr int64_t kMinEntryBytes = 1 + 1 + 8 + 1;  // a word of one byte, its end, count, type
 constexpr int64_t kPrunedBytes = 8;
@@ -37,7 +37,7 @@ class FastTextParser {
 
   absl::StatusOr<std::shared_ptr<const FastTextFile>> Parse() {
     EQAT_RETURN_IF_ERROR(Expect(kFastTextMagic, "magic number", "is no fastText model"));
-    EQAT_RETURN_IF_ERROR(Expect(kVersion, "version", "is not read; save the model with fastText 0.9 or later"));
+    EQAT_RETURN_IF_ERROR(Expect(kFastTextVersion, "version", "is not read; save the model with fastText 0.9 or later"));
     EQAT_RETURN_IF_ERROR(ParseArguments());
     EQAT_RETURN_IF_ERROR(ParseDictionary());
     EQAT_ASSIGN_OR_RETURN(const bool input_is_quantised, Flag("quantised input"));

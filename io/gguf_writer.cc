@@ -15,9 +15,9 @@
 namespace eqat::io {
 namespace {
 
-constexpr uint32_t kVersion = 3;
-constexpr int64_t kAlignment = 32;
-constexpr size_t kMaxNameBytes = 63;
+constexpr uint32_t kGgufVersion = 3;
+constexpr int64_t kGgufAlignment = 32;
+constexpr size_t kMaxGgufNameBytes = 63;
 constexpr int64_t kBytesPerFill = int64_t{1} << 20;
 
 // Types of metadata values.
@@ -25,7 +25,7 @@ constexpr uint32_t kUInt32 = 4;
 constexpr uint32_t kString = 8;
 constexpr uint32_t kInt64 = 11;
 
-int64_t Padded(int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+int64_t Padded(int64_t bytes) { return (bytes + kGgufAlignment - 1) / kGgufAlignment * kGgufAlignment; }
 
 template <typename T>
 void Append(T value, std::string& bytes) {
@@ -56,9 +56,9 @@ int64_t RowBytes(const GgufTensor& tensor) {
 }
 
 absl::StatusOr<int64_t> CheckedBytes(const GgufTensor& tensor) {
-  if (tensor.name.empty() || tensor.name.size() > kMaxNameBytes) {
+  if (tensor.name.empty() || tensor.name.size() > kMaxGgufNameBytes) {
     return InvalidArgument(tensor.name, "GGUF cannot hold a tensor of this name",
-                           absl::StrCat(tensor.name.size(), " bytes"), absl::StrCat("1 to ", kMaxNameBytes));
+                           absl::StrCat(tensor.name.size(), " bytes"), absl::StrCat("1 to ", kMaxGgufNameBytes));
   }
   const GgufTypeTraits type = TraitsOf(tensor.type);
   if (tensor.cols % type.block_values != 0) {
@@ -67,7 +67,7 @@ absl::StatusOr<int64_t> CheckedBytes(const GgufTensor& tensor) {
   }
   const std::optional<int64_t> values = CheckedMul(tensor.cols, type.block_bytes);
   const std::optional<int64_t> bytes = values.has_value() ? CheckedMul(tensor.rows, RowBytes(tensor)) : std::nullopt;
-  if (!bytes.has_value() || !CheckedAdd(*bytes, kAlignment).has_value()) {
+  if (!bytes.has_value() || !CheckedAdd(*bytes, kGgufAlignment).has_value()) {
     return ResourceExhausted(tensor.name, "size overflows", absl::StrCat("[", tensor.rows, ", ", tensor.cols, "]"));
   }
   return *bytes;
@@ -75,7 +75,7 @@ absl::StatusOr<int64_t> CheckedBytes(const GgufTensor& tensor) {
 
 absl::StatusOr<std::string> Header(const GgufMetadata& metadata, const std::vector<GgufTensor>& tensors) {
   std::string bytes = "GGUF";
-  Append(kVersion, bytes);
+  Append(kGgufVersion, bytes);
   Append<int64_t>(tensors.size(), bytes);
   Append<int64_t>(metadata.size(), bytes);
   for (const auto& [key, value] : metadata) {

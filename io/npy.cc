@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
@@ -16,6 +15,7 @@
 #include "core/status_macros.h"
 #include "core/tensor.h"
 #include "io/byte_reader.h"
+#include "io/excerpt.h"
 
 namespace eqat::io {
 namespace {
@@ -24,7 +24,7 @@ constexpr std::string_view kMagic("\x93NUMPY", 6);
 constexpr size_t kMaxDimensions = 64;  // NumPy 2's own limit
 constexpr std::string_view kNpyEnding = ".npy";
 constexpr size_t kMaxArrayName = 255;
-constexpr size_t kAlignment = 64;     // of the data, in files that are written
+constexpr size_t kNpyAlignment = 64;  // of the data, in files that are written
 constexpr size_t kGrowthDigits = 21;  // NumPy leaves room for the first size to grow to so many digits
 
 struct NpyDtype {
@@ -60,7 +60,7 @@ class HeaderParser {
                          : key == "shape"         ? &has_shape
                                                   : nullptr;
       if (seen == nullptr || *seen) {
-        return Error(seen == nullptr ? "unknown key" : "key stands there twice", Excerpt(key),
+        return Error(seen == nullptr ? "unknown key" : "key stands there twice", Excerpt(key, 40),
                      "descr, fortran_order and shape");
       }
       *seen = true;
@@ -71,8 +71,7 @@ class HeaderParser {
       EQAT_RETURN_IF_ERROR(Expect(','));
     }
     SkipSpace();
-    if (position_ != text_.size())
-      return Error("something follows the dictionary", Excerpt(text_.substr(position_)), "spaces");
+    if (position_ != text_.size()) return Error("something follows the dictionary", Rest(), "spaces");
     if (has_descr && has_order && has_shape) return absl::OkStatus();
     return Error(!has_descr   ? "descr is missing"
                  : !has_order ? "fortran_order is missing"
@@ -81,9 +80,7 @@ class HeaderParser {
   }
 
  private:
-  static std::string Excerpt(std::string_view text) {
-    return absl::CHexEscape(absl::string_view(text.data(), std::min<size_t>(text.size(), 40)));
-  }
+  std::string Rest() const { return Excerpt(text_.substr(position_), 40); }
   absl::Status Error(absl::string_view what, absl::string_view got, absl::string_view expected) const {
     return InvalidArgument(absl::StrCat(absl::string_view(where_.data(), where_.size()), ": byte ",
                                         begin_ + static_cast<int64_t>(position_), ": header"),
@@ -100,15 +97,13 @@ class HeaderParser {
   }
   absl::Status Expect(char c) {
     if (Accept(c)) return absl::OkStatus();
-    return Error("is no dictionary as NumPy writes it", Excerpt(text_.substr(position_)),
-                 absl::StrCat("'", std::string(1, c), "'"));
+    return Error("is no dictionary as NumPy writes it", Rest(), absl::StrCat("'", std::string(1, c), "'"));
   }
   absl::StatusOr<std::string_view> String(absl::string_view what) {
     const bool is_double = Accept('"');
-    if (!is_double && !Accept('\''))
-      return Error(absl::StrCat(what, " is no string"), Excerpt(text_.substr(position_)), "");
+    if (!is_double && !Accept('\'')) return Error(absl::StrCat(what, " is no string"), Rest(), "");
     const size_t end = text_.find(is_double ? '"' : '\'', position_);
-    if (end == std::string_view::npos) return Error("string does not end", Excerpt(text_.substr(position_)), "");
+    if (end == std::string_view::npos) return Error("string does not end", Rest(), "");
     const std::string_view value = text_.substr(position_, end - position_);
     position_ = end + 1;
     return value;
@@ -122,13 +117,13 @@ class HeaderParser {
       return absl::OkStatus();
     }
     if (descr.size() > 1 && descr[1] == 'O') {
-      return Error("descr: Python objects (a pickle) are never read", Excerpt(descr), DescrNames());
+      return Error("descr: Python objects (a pickle) are never read", Excerpt(descr, 40), DescrNames());
     }
     if (!descr.empty() && descr[0] == '>') {
-      return Error("descr: big-endian numbers are not read; convert them with array.astype(\"<f4\")", Excerpt(descr),
-                   DescrNames());
+      return Error("descr: big-endian numbers are not read; convert them with array.astype(\"<f4\")",
+                   Excerpt(descr, 40), DescrNames());
     }
-    return Error("descr is not read", Excerpt(descr), DescrNames());
+    return Error("descr is not read", Excerpt(descr, 40), DescrNames());
   }
   absl::Status ParseBool(bool& value) {
     SkipSpace();
@@ -139,7 +134,7 @@ class HeaderParser {
       value = candidate;
       return absl::OkStatus();
     }
-    return Error("fortran_order is no truth value", Excerpt(text_.substr(position_)), "True or False");
+    return Error("fortran_order is no truth value", Rest(), "True or False");
   }
   absl::Status ParseShape(std::vector<int64_t>& shape) {
     EQAT_RETURN_IF_ERROR(Expect('('));
@@ -149,7 +144,7 @@ class HeaderParser {
       const char* const begin = text_.data() + position_;
       const auto [end, error] = std::from_chars(begin, text_.data() + text_.size(), size);
       if (error != std::errc() || size < 0) {
-        return Error("shape holds a bad size", Excerpt(text_.substr(position_)), "integers from 0 to 2^63 - 1");
+        return Error("shape holds a bad size", Rest(), "integers from 0 to 2^63 - 1");
       }
       position_ += end - begin;
       shape.push_back(size);
@@ -188,9 +183,7 @@ absl::StatusOr<MatrixLayout> LayoutOf(const NpyHeader& header, const std::string
 absl::StatusOr<NpyHeader> ParseNpyHeader(std::string_view beginning, int64_t total_bytes, std::string_view where) {
   ByteReader reader(beginning, std::string(where));
   if (beginning.substr(0, kMagic.size()) != kMagic) {
-    return InvalidArgument(reader.Place("magic"), "is no NumPy array",
-                           absl::CHexEscape(absl::string_view(beginning.data(), std::min<size_t>(beginning.size(), 6))),
-                           "\\x93NUMPY");
+    return InvalidArgument(reader.Place("magic"), "is no NumPy array", Excerpt(beginning, 6), "\\x93NUMPY");
   }
   EQAT_RETURN_IF_ERROR(reader.Take(static_cast<int64_t>(kMagic.size()), "magic").status());
   EQAT_ASSIGN_OR_RETURN(const uint8_t major, reader.Read<uint8_t>("version"));
@@ -289,7 +282,7 @@ absl::StatusOr<std::string> NpyHeaderText(TensorDtype dtype, absl::Span<const in
       absl::StrCat("{'descr': '", std::string(known->descr), "', 'fortran_order': False, 'shape': (", sizes, "), }");
   if (!shape.empty()) text.append(kGrowthDigits - absl::StrCat(shape[0]).size(), ' ');
   const size_t before = kMagic.size() + 2 + sizeof(uint16_t);
-  const size_t length = (before + text.size() + 1 + kAlignment - 1) / kAlignment * kAlignment - before;
+  const size_t length = (before + text.size() + 1 + kNpyAlignment - 1) / kNpyAlignment * kNpyAlignment - before;
   if (length > UINT16_MAX) {
     return InvalidArgument("npy", "has too many dimensions", absl::StrCat(shape.size()));
   }
@@ -321,7 +314,7 @@ absl::Status CheckArrayNames(absl::Span<const TensorToWrite> arrays, const std::
   for (const TensorToWrite& array : arrays) {
     const std::string_view name = array.name;
     if (name.empty() || name.size() > kMaxArrayName || name.find_first_of(std::string_view("/\\\0", 3)) != name.npos) {
-      return InvalidArgument(path, "name of an array cannot be a file's", absl::CHexEscape(array.name.substr(0, 200)),
+      return InvalidArgument(path, "name of an array cannot be a file's", Excerpt(array.name),
                              "1 to 255 bytes without '/', '\\' and NUL");
     }
     names.push_back(name);
@@ -329,7 +322,7 @@ absl::Status CheckArrayNames(absl::Span<const TensorToWrite> arrays, const std::
   std::sort(names.begin(), names.end());
   const auto twice = std::adjacent_find(names.begin(), names.end());
   if (twice == names.end()) return absl::OkStatus();
-  return InvalidArgument(path, "an array is given twice", absl::CHexEscape(std::string(*twice)));
+  return InvalidArgument(path, "an array is given twice", Excerpt(*twice));
 }
 
 }  // namespace

@@ -5,18 +5,18 @@
 #include <unordered_map>
 #include <utility>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "core/error.h"
 #include "core/status_macros.h"
 #include "io/byte_reader.h"
+#include "io/excerpt.h"
 
 namespace eqat::io {
 namespace {
 
 using Kind = PickledValue::Kind;
 
-constexpr int64_t kMaxNameBytes = 256;
+constexpr int64_t kMaxGlobalBytes = 256;
 constexpr size_t kMaxDimensions = 64;
 constexpr uint8_t kMaxProtocol = 4;
 
@@ -104,10 +104,6 @@ class PickleReader {
   absl::Status Error(absl::string_view what, absl::string_view got = "", absl::string_view expected = "") const {
     return InvalidArgument(reader_.PlaceAt(at_, "pickle"), what, got, expected);
   }
-  static std::string Excerpt(std::string_view text) {
-    return absl::CHexEscape(absl::string_view(text.data(), std::min<size_t>(text.size(), 200)));
-  }
-
   PickledValue& Value(size_t index) { return pickle_.values[index]; }
   absl::Status Push(PickledValue value) {
     stack_.push_back(pickle_.values.size());
@@ -197,8 +193,8 @@ class PickleReader {
       case kLongBinGet:
         return Get<uint32_t>();
       case kGlobal: {
-        EQAT_ASSIGN_OR_RETURN(const std::string_view module, reader_.TakeUntil('\n', kMaxNameBytes, "module"));
-        EQAT_ASSIGN_OR_RETURN(const std::string_view name, reader_.TakeUntil('\n', kMaxNameBytes, "name"));
+        EQAT_ASSIGN_OR_RETURN(const std::string_view module, reader_.TakeUntil('\n', kMaxGlobalBytes, "module"));
+        EQAT_ASSIGN_OR_RETURN(const std::string_view name, reader_.TakeUntil('\n', kMaxGlobalBytes, "name"));
         return PushName(module, name);
       }
       case kStackGlobal: {

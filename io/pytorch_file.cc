@@ -7,12 +7,12 @@
 #include <string_view>
 #include <utility>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "core/checked_math.h"
 #include "core/error.h"
 #include "core/status_macros.h"
 #include "core/tensor.h"
+#include "io/excerpt.h"
 #include "io/pickle.h"
 
 namespace eqat::io {
@@ -20,8 +20,8 @@ namespace {
 
 constexpr int64_t kMaxPickleBytes = int64_t{64} << 20;
 constexpr size_t kMaxDepth = 16;  // of dictionaries
-constexpr size_t kMaxNameBytes = 4096;
-constexpr size_t kMaxNameBytesInAll = size_t{32} << 20;
+constexpr size_t kMaxTensorNameBytes = 4096;
+constexpr size_t kMaxTensorNameBytesInAll = size_t{32} << 20;
 constexpr std::string_view kPickleName = "/data.pkl";
 // Entries that say nothing about the tensors.
 constexpr std::string_view kKnownEntries[] = {"version", ".data/serialization_id", ".format_version",
@@ -36,10 +36,6 @@ std::optional<int64_t> SpanOf(const std::vector<int64_t>& shape, const std::vect
     last = reach ? CheckedAdd(*last, *reach) : std::nullopt;
   }
   return last ? CheckedAdd(*last, 1) : std::nullopt;
-}
-
-std::string Excerpt(std::string_view text) {
-  return absl::CHexEscape(absl::string_view(text.data(), std::min<size_t>(text.size(), 200)));
 }
 
 }  // namespace
@@ -131,9 +127,10 @@ class PyTorchParser {
       }
       const std::string name = absl::StrCat(prefix, is_text ? std::string(key.text) : absl::StrCat(key.integer));
       name_bytes_ += name.size();
-      if (name.size() > kMaxNameBytes || name_bytes_ > kMaxNameBytesInAll) {
-        return InvalidArgument(place, "names of tensors are too long", Excerpt(name),
-                               absl::StrCat("at most ", kMaxNameBytes, " bytes, ", kMaxNameBytesInAll, " in all"));
+      if (name.size() > kMaxTensorNameBytes || name_bytes_ > kMaxTensorNameBytesInAll) {
+        return InvalidArgument(
+            place, "names of tensors are too long", Excerpt(name),
+            absl::StrCat("at most ", kMaxTensorNameBytes, " bytes, ", kMaxTensorNameBytesInAll, " in all"));
       }
       EQAT_RETURN_IF_ERROR(is_tensor
                                ? AddTensor(name, pickle.tensors[value.integer])

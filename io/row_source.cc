@@ -14,7 +14,7 @@
 namespace eqat::io {
 namespace {
 
-constexpr int64_t kBlock = 16384;                   // elements that one thread widens at a time
+constexpr int64_t kElementsAtATime = 16384;         // elements that one thread widens at a time
 constexpr int64_t kStreamBytes = int64_t{1} << 20;  // read of a stream at a time
 
 template <typename T>
@@ -36,7 +36,7 @@ float Element(const char* data, int64_t index) {
 // Rows [begin, begin + count) of a matrix at `data`.
 template <TensorDtype dtype>
 void GatherRows(const char* data, const MatrixLayout& layout, int64_t begin, int64_t count, float* values) {
-  const int64_t block = std::max<int64_t>(1, kBlock / std::max<int64_t>(layout.cols, 1));
+  const int64_t block = std::max<int64_t>(1, kElementsAtATime / std::max<int64_t>(layout.cols, 1));
   ParallelFor(count, block, [&](int64_t first, int64_t last) {
     for (int64_t row = first; row < last; ++row) {
       float* const out = values + row * layout.cols;
@@ -128,7 +128,7 @@ absl::Status CheckFiniteRows(std::string_view where, int64_t first_row, int64_t 
                              const float* values) {
   if (cols == 0) return absl::OkStatus();
   std::atomic<int64_t> lowest = rows * cols;
-  ParallelFor(rows * cols, kBlock, [&](int64_t begin, int64_t end) {
+  ParallelFor(rows * cols, kElementsAtATime, [&](int64_t begin, int64_t end) {
     const float* const bad =
         std::find_if_not(values + begin, values + end, [](float value) { return std::isfinite(value); });
     int64_t known = lowest.load();

@@ -42,10 +42,10 @@ static_assert(TraitsOf(TensorDtype::kU64).dtype == TensorDtype::kU64);
 
 constexpr int64_t kPrefixBytes = 8;  // the length of the header
 constexpr int64_t kMaxHeaderBytes = 100'000'000;
-constexpr size_t kMaxNameBytes = 4096;
+constexpr size_t kMaxKeyBytes = 4096;
 constexpr char kMetadataKey[] = "__metadata__";
 constexpr size_t kGatheredBytes = 1 << 20;  // what is written at a time of rows that lie apart
-constexpr int64_t kBlock = 16384;           // elements that one thread widens at a time
+constexpr int64_t kWidenedAtATime = 16384;  // elements that one thread widens at a time
 
 std::string Place(absl::string_view path, absl::string_view tensor) {
   return absl::StrCat(path, ": tensor \"", absl::Utf8SafeCEscape(tensor.substr(0, 200)), "\"");
@@ -83,9 +83,9 @@ absl::StatusOr<std::vector<int64_t>> SizesFrom(const Json& json, absl::string_vi
 absl::StatusOr<TensorInfo> TensorFrom(const std::string& name, const Json& json, const std::string& path,
                                       const std::vector<std::string>& dtype_names) {
   const std::string where = Place(path, name);
-  if (name.size() > kMaxNameBytes) {
+  if (name.size() > kMaxKeyBytes) {
     return InvalidArgument(where, "name is too long", absl::StrCat(name.size(), " bytes"),
-                           absl::StrCat("at most ", kMaxNameBytes));
+                           absl::StrCat("at most ", kMaxKeyBytes));
   }
   EQAT_ASSIGN_OR_RETURN(ObjectReader object, ObjectReader::Of(json, where, ""));
   TensorInfo tensor;
@@ -180,7 +180,7 @@ float Widen16(const char* element) {
 
 template <Widen widen>
 void WidenAll(absl::Span<const char> bytes, int64_t element_bytes, float* values) {
-  ParallelFor(static_cast<int64_t>(bytes.size()) / element_bytes, kBlock, [&](int64_t begin, int64_t end) {
+  ParallelFor(static_cast<int64_t>(bytes.size()) / element_bytes, kWidenedAtATime, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) values[i] = widen(bytes.data() + i * element_bytes);
   });
 }
@@ -211,7 +211,7 @@ absl::Status CheckTensorsToWrite(const std::vector<TensorToWrite>& tensors, cons
   for (const TensorToWrite& tensor : tensors) {
     const std::string where = Place(path, tensor.name);
     if (tensor.name == kMetadataKey) return InvalidArgument(where, "the name is reserved");
-    if (tensor.name.size() > kMaxNameBytes) return InvalidArgument(where, "name is too long");
+    if (tensor.name.size() > kMaxKeyBytes) return InvalidArgument(where, "name is too long");
     const std::optional<int64_t> bytes = ByteSize(tensor.dtype, tensor.shape);
     if (!bytes.has_value() || *bytes != tensor.bytes.size()) {
       return InvalidArgument(where, "bytes do not match dtype and shape", absl::StrCat(tensor.bytes.size()),

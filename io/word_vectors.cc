@@ -8,13 +8,13 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "core/checked_math.h"
 #include "core/error.h"
 #include "core/parallel_for.h"
 #include "core/status_macros.h"
 #include "io/byte_reader.h"
+#include "io/excerpt.h"
 #include "io/number_text.h"
 #include "io/stored_file.h"
 
@@ -33,10 +33,9 @@ constexpr std::string_view kSpaces = " \t\n\v\f\r";
 
 bool IsBlank(char c) { return c == ' ' || c == '\t'; }
 
-std::string Excerpt(std::string_view text) {
+std::string Quoted(std::string_view text) {
   constexpr size_t kMaxBytes = 40;
-  return absl::StrCat("'", absl::CHexEscape(absl::string_view(text.data(), std::min(text.size(), kMaxBytes))),
-                      text.size() > kMaxBytes ? "..." : "", "'");
+  return absl::StrCat("'", Excerpt(text, kMaxBytes), text.size() > kMaxBytes ? "..." : "", "'");
 }
 
 // What is wrong with a word, or null.
@@ -101,7 +100,7 @@ ParsedLine ParseLine(std::string_view line, int64_t cols, float* values) {
   ParsedLine parsed{.word = line.substr(0, at - line.data())};
   if (const char* error = WordError(parsed.word)) {
     parsed.error = error;
-    parsed.got = Excerpt(parsed.word);
+    parsed.got = Quoted(parsed.word);
     return parsed;
   }
   for (int64_t i = 0; i <= cols; ++i) {
@@ -121,7 +120,7 @@ ParsedLine ParseLine(std::string_view line, int64_t cols, float* values) {
     const std::optional<float> value = ParseFloat(token);
     if (!value) {
       parsed.error = absl::StrCat("number ", i + 1, " is no finite float32");
-      parsed.got = Excerpt(token);
+      parsed.got = Quoted(token);
       return parsed;
     }
     values[i] = *value;
@@ -230,7 +229,7 @@ class TextRows : public RowSource {
     EQAT_ASSIGN_OR_RETURN(const std::vector<std::string_view> lines, window_.Next(1));
     if (lines.empty()) return absl::OkStatus();
     return InvalidArgument(window_.PlaceOfLine(window_.lines_read()),
-                           "the file has more lines than its first line says", Excerpt(lines[0]),
+                           "the file has more lines than its first line says", Quoted(lines[0]),
                            absl::StrCat(rows(), " rows"));
   }
 
@@ -308,7 +307,7 @@ void AppendNumber(float value, std::string& text) {
 absl::Status CheckWord(std::string_view word, std::string_view where) {
   const char* const error = WordError(word);
   if (error == nullptr) return absl::OkStatus();
-  return InvalidArgument(absl::string_view(where.data(), where.size()), error, Excerpt(word),
+  return InvalidArgument(absl::string_view(where.data(), where.size()), error, Quoted(word),
                          absl::StrCat("1 to ", kMaxWordBytes, " bytes, none of them a space"));
 }
 
@@ -320,14 +319,14 @@ absl::StatusOr<std::unique_ptr<RowSource>> OpenVectorText(const std::string& pat
     const std::optional<Counts> counts = ParseCounts(first[0]);
     if (!counts) {
       return InvalidArgument(window.PlaceOfLine(1), "does not give the numbers of rows and dimensions",
-                             Excerpt(first[0]), "two whole numbers; --format glove reads files without that line");
+                             Quoted(first[0]), "two whole numbers; --format glove reads files without that line");
     }
     EQAT_RETURN_IF_ERROR(CheckCounts(*counts, 2, window.MaxTextBytes(), window.PlaceOfLine(1)));
     return std::unique_ptr<RowSource>(new TextRows(*counts, std::move(window)));
   }
   Counts counts{.cols = CountFields(first[0]) - 1};
   if (counts.cols < 1) {
-    return InvalidArgument(window.PlaceOfLine(1), "holds no numbers", Excerpt(first[0]), "a word and its numbers");
+    return InvalidArgument(window.PlaceOfLine(1), "holds no numbers", Quoted(first[0]), "a word and its numbers");
   }
   EQAT_ASSIGN_OR_RETURN(counts.rows, window.CountRest());
   ++counts.rows;
@@ -344,7 +343,7 @@ absl::StatusOr<std::unique_ptr<RowSource>> OpenVectorBinary(const std::string& p
   const std::optional<Counts> counts = ParseCounts(line);
   if (!counts) {
     return InvalidArgument(reader.PlaceAt(0, "first line"), "does not give the numbers of rows and dimensions",
-                           Excerpt(line), "two whole numbers");
+                           Quoted(line), "two whole numbers");
   }
   EQAT_RETURN_IF_ERROR(CheckCounts(*counts, 4, reader.left(), reader.PlaceAt(0, "first line")));
   return std::unique_ptr<RowSource>(new BinaryRows(*counts, std::move(file), std::move(reader)));

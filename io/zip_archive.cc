@@ -7,10 +7,10 @@
 #include <cstring>
 #include <utility>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "core/error.h"
 #include "core/status_macros.h"
+#include "io/excerpt.h"
 #include "io/zip_layout.h"
 
 namespace eqat::io {
@@ -147,8 +147,8 @@ void Append(std::string& bytes, T... values) {
 
 constexpr uint16_t kDosTime = 0;
 constexpr uint16_t kDosDate = (1 << 5) | 1;  // 1 January 1980, the first day of the format
-constexpr uint16_t kVersion = 20;
-constexpr uint16_t kVersionZip64 = 45;
+constexpr uint16_t kZipVersion = 20;
+constexpr uint16_t kZip64Version = 45;
 constexpr uint16_t kUtf8Flag = 0x800;
 
 // Sizes, and in the directory the offset, that 32 bits cannot hold.
@@ -187,7 +187,7 @@ const ZipArchive::Entry* ZipArchive::Find(std::string_view name) const {
 }
 
 std::string ZipArchive::Place(const Entry& entry) const {
-  return absl::StrCat(path_, ": entry \"", absl::CHexEscape(absl::string_view(entry.name).substr(0, 200)), "\"");
+  return absl::StrCat(path_, ": entry \"", Excerpt(entry.name), "\"");
 }
 
 absl::StatusOr<std::unique_ptr<ByteStream>> ZipArchive::OpenEntry(const Entry& entry) const {
@@ -236,8 +236,8 @@ absl::Status ZipWriter::Add(std::string_view name, absl::Span<const char> beginn
   const uint32_t size = is_large ? kZip64Mark : static_cast<uint32_t>(entry.size);
   const std::string extra = is_large ? Zip64FieldOf({entry.size, entry.size}) : "";
   std::string header(kZipLocalSignature);
-  Append(header, is_large ? kVersionZip64 : kVersion, kUtf8Flag, kZipStored, kDosTime, kDosDate, entry.crc, size, size,
-         static_cast<uint16_t>(name.size()), static_cast<uint16_t>(extra.size()));
+  Append(header, is_large ? kZip64Version : kZipVersion, kUtf8Flag, kZipStored, kDosTime, kDosDate, entry.crc, size,
+         size, static_cast<uint16_t>(name.size()), static_cast<uint16_t>(extra.size()));
   header.append(name);
   EQAT_RETURN_IF_ERROR(Write(header + extra));
   EQAT_RETURN_IF_ERROR(file_.Write(beginning));
@@ -259,7 +259,7 @@ absl::Status ZipWriter::Finish() {
     narrow(entry.size);  // packed
     const uint32_t offset = narrow(entry.begin);
     const std::string extra = large.empty() ? "" : Zip64FieldOf(large);
-    const uint16_t version = large.empty() ? kVersion : kVersionZip64;
+    const uint16_t version = large.empty() ? kZipVersion : kZip64Version;
     std::string item(kZipDirectorySignature);
     Append(item, version, version, kUtf8Flag, kZipStored, kDosTime, kDosDate, entry.crc, size, size,
            static_cast<uint16_t>(entry.name.size()), static_cast<uint16_t>(extra.size()), uint16_t{0}, uint16_t{0},
@@ -271,7 +271,7 @@ absl::Status ZipWriter::Finish() {
   std::string record;
   if (count >= 0xffff || begin >= kZip64Mark || end - begin >= kZip64Mark) {
     record = kZip64EndSignature;
-    Append(record, int64_t{44}, kVersionZip64, kVersionZip64, uint32_t{0}, uint32_t{0}, count, count, end - begin,
+    Append(record, int64_t{44}, kZip64Version, kZip64Version, uint32_t{0}, uint32_t{0}, count, count, end - begin,
            begin);
     record += kZip64LocatorSignature;
     Append(record, uint32_t{0}, end, uint32_t{1});

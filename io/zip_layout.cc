@@ -5,11 +5,11 @@
 #include <optional>
 #include <utility>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "core/checked_math.h"
 #include "core/error.h"
 #include "core/status_macros.h"
+#include "io/excerpt.h"
 
 namespace eqat::io {
 namespace {
@@ -20,15 +20,11 @@ constexpr int64_t kEndBytes = 22;
 constexpr int64_t kZip64EndBytes = 56;
 constexpr int64_t kZip64LocatorBytes = 20;
 constexpr int64_t kMaxEntries = 100'000;
-constexpr size_t kMaxNameBytes = 4096;
+constexpr size_t kMaxEntryNameBytes = 4096;
 constexpr int64_t kMaxRatio = 1032;  // of deflate: 258 bytes in 2 bits
 constexpr uint16_t kEncryptedFlag = 1;
 constexpr uint16_t kDescriptorFlag = 8;                            // sizes and checksum follow the content
 constexpr uint16_t kKnownFlags = 2 | 4 | kDescriptorFlag | 0x800;  // effort of deflate, names in UTF-8
-
-std::string Excerpt(std::string_view name) {
-  return absl::CHexEscape(absl::string_view(name.data(), std::min<size_t>(name.size(), 200)));
-}
 
 struct EndRecord {
   int64_t entries = 0;
@@ -285,7 +281,7 @@ absl::Status CheckZipName(std::string_view name, std::string_view where) {
                            Excerpt(name));
   };
   if (name.empty()) return error("is empty");
-  if (name.size() > kMaxNameBytes) return error("is too long");
+  if (name.size() > kMaxEntryNameBytes) return error("is too long");
   if (name.front() == '/') return error("is an absolute path");
   if (std::any_of(name.begin(), name.end(), [](char c) { return c == '\\' || c == '\x7f' || (c >= 0 && c < ' '); })) {
     return error("holds a backslash or a control character");

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "core/float16.h"
+#include "core/table_view.h"
 #include "quant/bounds.h"
 #include "quant/kernels/fake_quantize_kernels.h"
 
@@ -96,11 +97,6 @@ kernels::AffineParams AffineOf(const QParams& params, CodeRange codes) {
   return {params.scale, params.zero_point, codes.quant_min, codes.quant_max, /*float_zero_point=*/false};
 }
 
-template <typename T>
-T* At(T* values, int64_t position) {
-  return values == nullptr ? nullptr : values + position;
-}
-
 // Calls body(begin, size, group) for each group of a row of `cols` columns.
 template <typename Body>
 bool ForEachGroup(const DeployTraits& traits, int64_t cols, Body body) {
@@ -122,7 +118,8 @@ bool QuantizeDeployedRow(const DeployTraits& traits, absl::Span<const float> x, 
     const GroupParams group = ParamsOf(traits, values, bounds);
     if (!AreDeployedParams(traits, group.params) || !std::isfinite(group.inverse)) return false;
     if (row.params != nullptr) row.params[index] = group.params;
-    const DeployedRow part = {At(row.y, begin), At(row.mask, begin), At(row.codes, begin), nullptr};
+    const DeployedRow part = {OffsetOrNull(row.y, begin), OffsetOrNull(row.mask, begin), OffsetOrNull(row.codes, begin),
+                              nullptr};
     if (traits.has_bias()) {
       QuantizeWithBias(values, group, static_cast<float>(codes.quant_max), part);
     } else {

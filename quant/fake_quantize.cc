@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "core/parallel_for.h"
 #include "core/status_macros.h"
+#include "core/table_view.h"
 #include "quant/bounds.h"
 #include "quant/deploy_arithmetic.h"
 #include "quant/fake_quantize_state.h"
@@ -58,11 +59,6 @@ struct RowOutputs {
   QParams* qparams = nullptr;
   Bounds* bounds = nullptr;
 };
-
-template <typename T>
-T* At(T* values, int64_t position) {
-  return values == nullptr ? nullptr : values + position;
-}
 
 // Where the parameters in use come from.
 enum class QParamsSource {
@@ -195,9 +191,9 @@ absl::Status FakeQuantize::Impl::QuantizeRows(TableView table, absl::Span<const 
     Bounds* bounds = out.bounds == nullptr ? &unasked : &out.bounds[i];
     if (!RowQParams(rows[i], RowOf(table, rows[i]), values, &qparams, bounds)) return false;
     if (out.qparams != nullptr) out.qparams[i] = qparams;
-    float* y = At(out.y.data, i * out.y.stride);
-    uint8_t* mask = At(out.mask, i * table.cols);
-    if (quantize) return QuantizeValues(values, qparams, y, mask, At(out.codes, i * table.cols));
+    float* y = OffsetOrNull(out.y.data, i * out.y.stride);
+    uint8_t* mask = OffsetOrNull(out.mask, i * table.cols);
+    if (quantize) return QuantizeValues(values, qparams, y, mask, OffsetOrNull(out.codes, i * table.cols));
     PassThrough(values, y, mask);
     return true;
   });
@@ -229,9 +225,9 @@ absl::Status FakeQuantize::Impl::ForwardByRows(TableView x, MutableTableView y, 
   ParallelFor(x.rows, RowBlock(x.cols), [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       if (fake_quant_enabled) {
-        QuantizeValues(RowOf(x, row), qparams[row], y.Row(row), At(mask, row * x.cols), nullptr);
+        QuantizeValues(RowOf(x, row), qparams[row], y.Row(row), OffsetOrNull(mask, row * x.cols), nullptr);
       } else {
-        PassThrough(RowOf(x, row), y.Row(row), At(mask, row * x.cols));
+        PassThrough(RowOf(x, row), y.Row(row), OffsetOrNull(mask, row * x.cols));
       }
     }
   });
@@ -262,9 +258,9 @@ absl::Status FakeQuantize::Impl::ForwardWhole(TableView x, MutableTableView y, u
   ParallelFor(x.rows, RowBlock(x.cols), [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       if (fake_quant_enabled) {
-        QuantizeValues(RowOf(x, row), stored[0], y.Row(row), At(mask, row * x.cols), nullptr);
+        QuantizeValues(RowOf(x, row), stored[0], y.Row(row), OffsetOrNull(mask, row * x.cols), nullptr);
       } else {
-        PassThrough(RowOf(x, row), y.Row(row), At(mask, row * x.cols));
+        PassThrough(RowOf(x, row), y.Row(row), OffsetOrNull(mask, row * x.cols));
       }
     }
   });

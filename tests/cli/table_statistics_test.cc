@@ -2,14 +2,17 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <vector>
 
 #include "core/parallel_for.h"
 #include "gtest/gtest.h"
+#include "tests/support/special_floats.h"
 
 namespace eqat::cli {
 namespace {
+
+using ::eqat::testing::kFloatInfinity;
+using ::eqat::testing::kFloatNaN;
 
 TableStatistics Of(int64_t cols, const std::vector<float>& values) {
   const int64_t rows = cols == 0 ? 3 : static_cast<int64_t>(values.size()) / cols;
@@ -19,9 +22,7 @@ TableStatistics Of(int64_t cols, const std::vector<float>& values) {
 }
 
 TEST(TableStatisticsTest, CountsRowsByKind) {
-  constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
-  constexpr float kInfinity = std::numeric_limits<float>::infinity();
-  const TableStatistics statistics = Of(2, {3, 4, 0, 0, 1, 1, kNan, 100, 7, kInfinity, -6, 8});
+  const TableStatistics statistics = Of(2, {3, 4, 0, 0, 1, 1, kFloatNaN, 100, 7, kFloatInfinity, -6, 8});
   EXPECT_EQ(statistics.min, -6.0f);
   EXPECT_EQ(statistics.max, 8.0f);
   EXPECT_EQ(statistics.constant_rows, 2);

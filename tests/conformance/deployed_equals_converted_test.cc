@@ -23,15 +23,15 @@ using testing::EmbeddingFamily;
 using ::testing::HasSubstr;
 using testing::Matrix;
 
-constexpr int64_t kRows = 19;
+constexpr int64_t kDeployedRows = 19;
 
 std::vector<int64_t> WidthsOf(const DeployTraits& deploy) {
   const int64_t step = deploy.column_multiple;
   return {step, 3 * step, 96};
 }
 
-Matrix TableWithSpecialRows(int64_t cols, uint64_t seed) {
-  Matrix table = testing::RandomMatrix(kRows, cols, seed);
+Matrix TableOfDeployableRows(int64_t cols, uint64_t seed) {
+  Matrix table = testing::RandomMatrix(kDeployedRows, cols, seed);
   for (int64_t c = 0; c < cols; ++c) {
     table.Row(0)[c] = 0.7f;
     table.Row(1)[c] = 100.0f + 0.001f * static_cast<float>(c);
@@ -58,8 +58,8 @@ typename Family::Qat MakeDeployed(const Matrix& weight, typename Family::Options
 template <typename Family>
 Batch AllRows() {
   Batch batch;
-  for (int64_t row = 0; row < kRows; ++row) batch.indices.push_back(row);
-  if constexpr (std::is_same_v<Family, EmbeddingBagFamily>) batch.shape = {kRows, 1};
+  for (int64_t row = 0; row < kDeployedRows; ++row) batch.indices.push_back(row);
+  if constexpr (std::is_same_v<Family, EmbeddingBagFamily>) batch.shape = {kDeployedRows, 1};
   return batch;
 }
 
@@ -75,10 +75,10 @@ template <typename Family>
 void ExpectSameEverywhere(const DeployTraits& deploy, const typename Family::Options& options) {
   for (const int64_t cols : WidthsOf(deploy)) {
     SCOPED_TRACE(absl::StrCat(deploy.name, " ", deploy.bits, " bits, ", cols, " columns"));
-    typename Family::Qat prepared = MakeDeployed<Family>(TableWithSpecialRows(cols, 5), options, deploy);
+    typename Family::Qat prepared = MakeDeployed<Family>(TableOfDeployableRows(cols, 5), options, deploy);
     for (const Batch& batch : {AllRows<Family>(), Repeated<Family>()}) {
       EQAT_ASSERT_OK(ForwardOf(prepared, batch));
-      testing::WriteRows(TableWithSpecialRows(cols, batch.indices[0]), prepared);
+      testing::WriteRows(TableOfDeployableRows(cols, batch.indices[0]), prepared);
       const auto converted = prepared.Convert();
       EQAT_ASSERT_OK(converted.status());
       EXPECT_EQ(converted->weight().deploy(), &deploy);
@@ -126,20 +126,20 @@ TEST(DeployedEqualsConvertedTest, ValuesAndGradientsAreTheFormats) {
   for (const DeployTraits& deploy : quant::kDeploys) {
     SCOPED_TRACE(absl::StrCat(deploy.name, " ", deploy.bits));
     constexpr int64_t kCols = 64;
-    const Matrix weight = TableWithSpecialRows(kCols, 9);
+    const Matrix weight = TableOfDeployableRows(kCols, 9);
     qat::Embedding prepared = MakeDeployed<EmbeddingFamily>(weight, {}, deploy);
     const Batch batch = AllRows<EmbeddingFamily>();
     nn::LookupContext context;
     const auto out = ForwardOf(prepared, batch, &context);
     EQAT_ASSERT_OK(out);
     const Matrix ones = [] {
-      Matrix matrix(kRows, kCols);
+      Matrix matrix(kDeployedRows, kCols);
       std::fill(matrix.values.begin(), matrix.values.end(), 1.0f);
       return matrix;
     }();
     const auto gradients = prepared.Backward(context, ones.view());
     EQAT_ASSERT_OK(gradients);
-    for (int64_t row = 0; row < kRows; ++row) {
+    for (int64_t row = 0; row < kDeployedRows; ++row) {
       std::vector<float> y(kCols);
       std::vector<uint8_t> mask(kCols);
       ASSERT_TRUE(quant::QuantizeDeployedRow(deploy, {weight.Row(row), kCols}, {y.data(), mask.data()}));
@@ -152,7 +152,7 @@ TEST(DeployedEqualsConvertedTest, ValuesAndGradientsAreTheFormats) {
 
 TEST(DeployedEqualsConvertedTest, TheObserversStateIsThatOfAnyTable) {
   const DeployTraits& deploy = *quant::FindDeploy(quant::Deploy::kGgufQ8_0, quant::Dtype::kQInt8);
-  const Matrix weight = testing::RandomMatrix(kRows, 32, 1);
+  const Matrix weight = testing::RandomMatrix(kDeployedRows, 32, 1);
   qat::Embedding prepared = MakeDeployed<EmbeddingFamily>(weight, {}, deploy);
   qat::Embedding plain = testing::MakeQat<EmbeddingFamily>(weight, {}, testing::RowObserver(quant::Dtype::kQInt8));
   EQAT_ASSERT_OK(ForwardOf(prepared, AllRows<EmbeddingFamily>()));
@@ -167,7 +167,7 @@ TEST(DeployedEqualsConvertedTest, TheObserversStateIsThatOfAnyTable) {
 
 TEST(DeployedEqualsConvertedTest, Refusals) {
   const DeployTraits& half = *quant::FindDeploy(quant::Deploy::kTorch, quant::Dtype::kQUInt4x2);
-  Matrix weight = testing::RandomMatrix(kRows, 8, 1);
+  Matrix weight = testing::RandomMatrix(kDeployedRows, 8, 1);
   qat::Embedding prepared = MakeDeployed<EmbeddingFamily>(weight, {}, half);
   EXPECT_THAT(prepared.DisableObserver(), testing::StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("torch")));
   auto state = prepared.FakeQuantState();

@@ -3,22 +3,21 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
-#include <limits>
 #include <vector>
 
 #include "core/parallel_for.h"
 #include "core/rng.h"
 #include "tests/support/simd_targets.h"
+#include "tests/support/special_floats.h"
 #include "tests/support/status_matchers.h"
 
 namespace eqat {
 namespace {
 
 using ::eqat::testing::ForEachSimdTarget;
+using ::eqat::testing::kFloatInfinity;
+using ::eqat::testing::kFloatNaN;
 using ::testing::ElementsAre;
-
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
-constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
 // The same bits; which NaN a sum of NaNs gives is left open.
 bool SameBits(float a, float b) {
@@ -27,7 +26,8 @@ bool SameBits(float a, float b) {
 
 // Every value of a wide range of sizes, with the special ones among them.
 float SomeValue(const Rng& rng, int64_t position) {
-  constexpr float kSpecial[] = {0.0f, -0.0f, 1e-40f, -1e-40f, 1e38f, -1e38f, 0x1.0p-126f, kInfinity, kNan, 1.0f, -1.0f};
+  constexpr float kSpecial[] = {0.0f,        -0.0f,          1e-40f,    -1e-40f, 1e38f, -1e38f,
+                                0x1.0p-126f, kFloatInfinity, kFloatNaN, 1.0f,    -1.0f};
   constexpr uint64_t kNumSpecial = sizeof(kSpecial) / sizeof(kSpecial[0]);
   const uint64_t choice = rng.Below(3 * position, 40);
   if (choice < kNumSpecial) return kSpecial[choice];
@@ -185,9 +185,9 @@ TEST(PoolRows, MaxKeepsTheFirstOfEqualsAndALeadingNan) {
   EXPECT_EQ(position, 1);
   EXPECT_TRUE(std::signbit(PoolColumn({-0.0f, 0.0f}, WithMode(PoolMode::kMax), &position)));
   EXPECT_EQ(position, 0);
-  EXPECT_TRUE(std::isnan(PoolColumn({kNan, 5.0f}, WithMode(PoolMode::kMax), &position)));
+  EXPECT_TRUE(std::isnan(PoolColumn({kFloatNaN, 5.0f}, WithMode(PoolMode::kMax), &position)));
   EXPECT_EQ(position, 0);
-  EXPECT_EQ(PoolColumn({4.0f, kNan, 5.0f}, WithMode(PoolMode::kMax), &position), 5.0f);
+  EXPECT_EQ(PoolColumn({4.0f, kFloatNaN, 5.0f}, WithMode(PoolMode::kMax), &position), 5.0f);
   EXPECT_EQ(position, 2);
 }
 

@@ -2,21 +2,16 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/float_modules/golden_values.h"
 #include "tests/support/status_matchers.h"
 
 namespace eqat::nn {
 namespace {
 
 using ::eqat::testing::StatusIs;
+using ::eqat::testing::TensorOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-
-Tensor TensorOf(std::vector<int64_t> shape, const std::vector<float>& values) {
-  Tensor tensor(std::move(shape));
-  EXPECT_EQ(tensor.values.size(), values.size());
-  tensor.values = values;
-  return tensor;
-}
 
 TEST(ElementwiseTest, EqualShapesAndColumns) {
   const Tensor a = TensorOf({2, 3}, {1, 2, 3, 4, 5, 6});

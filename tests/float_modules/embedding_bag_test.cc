@@ -30,7 +30,7 @@ using ::testing::IsEmpty;
 
 constexpr PoolMode kModes[] = {PoolMode::kSum, PoolMode::kMean, PoolMode::kMax};
 
-EmbeddingBagOptions Sized(int64_t rows, int64_t cols, PoolMode mode = PoolMode::kMean) {
+EmbeddingBagOptions SizedBag(int64_t rows, int64_t cols, PoolMode mode = PoolMode::kMean) {
   EmbeddingBagOptions options;
   options.num_embeddings = rows;
   options.embedding_dim = cols;
@@ -39,7 +39,7 @@ EmbeddingBagOptions Sized(int64_t rows, int64_t cols, PoolMode mode = PoolMode::
 }
 
 // A batch that owns what LookupInput views.
-struct Batch {
+struct BagBatch {
   std::vector<int64_t> indices;
   std::optional<std::vector<int64_t>> offsets;
   std::vector<int64_t> shape;
@@ -55,21 +55,21 @@ struct Batch {
   }
 };
 
-Batch Jagged(std::vector<int64_t> indices, std::vector<int64_t> offsets) {
+BagBatch Jagged(std::vector<int64_t> indices, std::vector<int64_t> offsets) {
   return {std::move(indices), std::move(offsets), {}, {}};
 }
 
-Batch Rectangle(std::vector<int64_t> indices, std::vector<int64_t> shape) {
+BagBatch Rectangle(std::vector<int64_t> indices, std::vector<int64_t> shape) {
   return {std::move(indices), std::nullopt, std::move(shape), {}};
 }
 
-struct Result {
+struct BagResult {
   std::vector<float> values;
   LookupContext context;
 };
 
-Result MustForward(EmbeddingBag& module, const LookupInput& input) {
-  Result result;
+BagResult MustForward(EmbeddingBag& module, const LookupInput& input) {
+  BagResult result;
   const absl::StatusOr<int64_t> bags = module.NumOutputs(input);
   EXPECT_THAT(bags, IsOk());
   result.values.assign(*bags * module.embedding_dim(), std::nanf(""));
@@ -102,9 +102,9 @@ std::vector<float> MustDense(const SparseGrad& grad, int64_t rows) {
   return {dense->data(), dense->data() + rows * grad.cols};
 }
 
-EmbeddingBagOptions OptionsOf(const LookupGolden& golden) {
+EmbeddingBagOptions BagOptionsOf(const LookupGolden& golden) {
   const std::string mode = golden.mode;
-  EmbeddingBagOptions options = Sized(
+  EmbeddingBagOptions options = SizedBag(
       golden.rows, golden.cols, mode == "sum" ? PoolMode::kSum : (mode == "mean" ? PoolMode::kMean : PoolMode::kMax));
   if (golden.padding_idx >= 0) options.padding_idx = golden.padding_idx;
   options.max_norm = golden.max_norm;
@@ -133,7 +133,7 @@ TEST(EmbeddingBagTest, MatchesTorch) {
     SCOPED_TRACE(golden.name);
     EQAT_ASSERT_OK_AND_ASSIGN(
         EmbeddingBag module,
-        EmbeddingBag::FromWeight(TableOf(golden.rows, golden.cols, FloatsOf(golden.weight)), OptionsOf(golden)));
+        EmbeddingBag::FromWeight(TableOf(golden.rows, golden.cols, FloatsOf(golden.weight)), BagOptionsOf(golden)));
     const bool jagged = golden.shape.size() == 1;
     const bool weighted = module.options().mode == PoolMode::kSum && std::string(golden.name).find("weighted") == 0;
     const std::vector<int32_t> narrow_indices(golden.indices.begin(), golden.indices.end());
@@ -147,7 +147,7 @@ TEST(EmbeddingBagTest, MatchesTorch) {
 
     const std::vector<float> looked_up = MustLookup(module, input);
     EXPECT_EQ(BitsOf(module.weight()), golden.weight);
-    const Result result = MustForward(module, input);
+    const BagResult result = MustForward(module, input);
     EXPECT_EQ(BitsOf(looked_up), BitsOf(result.values));
     ExpectGoldenForward(golden, module, result.values);
 
@@ -161,7 +161,7 @@ TEST(EmbeddingBagTest, MatchesTorch) {
 
 TEST(EmbeddingBagTest, WorkedExample) {
   const std::vector<float> table = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10};
-  const Batch batch = Jagged({3, 1, 1, 1, 4, 0}, {0, 0, 3, 3, 6});
+  const BagBatch batch = Jagged({3, 1, 1, 1, 4, 0}, {0, 0, 3, 3, 6});
   const std::vector<std::vector<float>> expected = {
       {0, 0, 13, 16, 0, 0, 13, 16, 0, 0},
       {0, 0, 13.0f / 3, 16.0f / 3, 0, 0, 13.0f / 3, 16.0f / 3, 0, 0},
@@ -169,20 +169,21 @@ TEST(EmbeddingBagTest, WorkedExample) {
   };
   for (const PoolMode mode : kModes) {
     SCOPED_TRACE(std::string(PoolModeName(mode)));
-    EQAT_ASSERT_OK_AND_ASSIGN(EmbeddingBag module, EmbeddingBag::FromWeight(TableOf(5, 2, table), Sized(5, 2, mode)));
+    EQAT_ASSERT_OK_AND_ASSIGN(EmbeddingBag module,
+                              EmbeddingBag::FromWeight(TableOf(5, 2, table), SizedBag(5, 2, mode)));
     EXPECT_EQ(BitsOf(MustForward(module, batch.input()).values), BitsOf(expected[static_cast<int>(mode)]));
   }
   EQAT_ASSERT_OK_AND_ASSIGN(EmbeddingBag sum,
-                            EmbeddingBag::FromWeight(TableOf(5, 2, table), Sized(5, 2, PoolMode::kSum)));
-  const Result result = MustForward(sum, batch.input());
+                            EmbeddingBag::FromWeight(TableOf(5, 2, table), SizedBag(5, 2, PoolMode::kSum)));
+  const BagResult result = MustForward(sum, batch.input());
   const SparseGrad grad = MustBackward(sum, result.context, {-1, -1, 1, 2, -1, -1, 3, 4, -1, -1}).weight;
   EXPECT_THAT(MustDense(grad, 5), ElementsAre(3, 4, 5, 8, 0, 0, 1, 2, 3, 4));
 }
 
 TEST(EmbeddingBagTest, MaxGradientGoesToTheFirstMaximumOfEachColumn) {
   EQAT_ASSERT_OK_AND_ASSIGN(EmbeddingBag module, EmbeddingBag::FromWeight(TableOf(3, 3, {1, 9, 2, 5, 0, 2, -1, -2, -3}),
-                                                                          Sized(3, 3, PoolMode::kMax)));
-  const Result result = MustForward(module, Jagged({0, 1, 0, 2}, {0, 3}).input());
+                                                                          SizedBag(3, 3, PoolMode::kMax)));
+  const BagResult result = MustForward(module, Jagged({0, 1, 0, 2}, {0, 3}).input());
   EXPECT_THAT(result.values, ElementsAre(5, 9, 2, -1, -2, -3));
   EXPECT_THAT(result.context.max_positions, ElementsAre(1, 0, 0, 3, 3, 3));
   const SparseGrad grad = MustBackward(module, result.context, {10, 20, 30, 40, 50, 60}).weight;
@@ -190,27 +191,27 @@ TEST(EmbeddingBagTest, MaxGradientGoesToTheFirstMaximumOfEachColumn) {
 }
 
 TEST(EmbeddingBagTest, MeanGradientContribution) {
-  EQAT_ASSERT_OK_AND_ASSIGN(EmbeddingBag module, EmbeddingBag::Create(Sized(4, 1), 1));
-  const Result result = MustForward(module, Jagged({0, 1, 2}, {0}).input());
+  EQAT_ASSERT_OK_AND_ASSIGN(EmbeddingBag module, EmbeddingBag::Create(SizedBag(4, 1), 1));
+  const BagResult result = MustForward(module, Jagged({0, 1, 2}, {0}).input());
   EXPECT_THAT(MustBackward(module, result.context, {1}).weight.values, Each(0.333333343f));
 }
 
 TEST(EmbeddingBagTest, PerSampleWeightsGradient) {
   const std::vector<float> table = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
   EQAT_ASSERT_OK_AND_ASSIGN(EmbeddingBag plain,
-                            EmbeddingBag::FromWeight(TableOf(5, 2, table), Sized(5, 2, PoolMode::kSum)));
-  Batch batch = Jagged({1, 1, 3, 4}, {0, 2});
+                            EmbeddingBag::FromWeight(TableOf(5, 2, table), SizedBag(5, 2, PoolMode::kSum)));
+  BagBatch batch = Jagged({1, 1, 3, 4}, {0, 2});
   batch.weights = std::vector<float>(4, 1.0f);
-  const Result plain_result = MustForward(plain, batch.input());
+  const BagResult plain_result = MustForward(plain, batch.input());
   EXPECT_THAT(MustBackward(plain, plain_result.context, {1, 1, 1, 1}, WeightsGradient::kCompute).per_sample_weights,
               ElementsAre(5, 5, 13, 17));
 
-  EmbeddingBagOptions options = Sized(5, 2, PoolMode::kSum);
+  EmbeddingBagOptions options = SizedBag(5, 2, PoolMode::kSum);
   options.padding_idx = 2;
   EQAT_ASSERT_OK_AND_ASSIGN(EmbeddingBag padded, EmbeddingBag::FromWeight(TableOf(5, 2, table), options));
   batch.indices = {1, 2, 3, 4};
   batch.weights = {1, 2, 3, 4};
-  const Result result = MustForward(padded, batch.input());
+  const BagResult result = MustForward(padded, batch.input());
   const EmbeddingGradients gradients = MustBackward(padded, result.context, {1, 1, 1, 1}, WeightsGradient::kCompute);
   EXPECT_THAT(gradients.per_sample_weights, ElementsAre(5, 0, 13, 17));
   EXPECT_THAT(gradients.weight.rows, ElementsAre(1, 3, 4));
@@ -219,22 +220,22 @@ TEST(EmbeddingBagTest, PerSampleWeightsGradient) {
 
 TEST(EmbeddingBagTest, PerSampleWeightsGradientUsesTheRowsOfTheForward) {
   EQAT_ASSERT_OK_AND_ASSIGN(EmbeddingBag module,
-                            EmbeddingBag::FromWeight(TableOf(2, 1, {3, 5}), Sized(2, 1, PoolMode::kSum)));
-  Batch batch = Jagged({0, 1}, {0});
+                            EmbeddingBag::FromWeight(TableOf(2, 1, {3, 5}), SizedBag(2, 1, PoolMode::kSum)));
+  BagBatch batch = Jagged({0, 1}, {0});
   batch.weights = {1, 1};
-  const Result result = MustForward(module, batch.input());
+  const BagResult result = MustForward(module, batch.input());
   module.mutable_weight().Row(0)[0] = 100;  // an optimizer's step
   EXPECT_THAT(MustBackward(module, result.context, {1}, WeightsGradient::kCompute).per_sample_weights,
               ElementsAre(3, 5));
 }
 
 TEST(EmbeddingBagTest, FrozenTableStillGivesTheWeightsGradient) {
-  EmbeddingBagOptions options = Sized(0, 0, PoolMode::kSum);
+  EmbeddingBagOptions options = SizedBag(0, 0, PoolMode::kSum);
   EQAT_ASSERT_OK_AND_ASSIGN(EmbeddingBag module,
                             EmbeddingBag::FromPretrained(TableOf(2, 2, {1, 2, 3, 4}), {2, 2}, Freeze::kYes, options));
-  Batch batch = Rectangle({0, 1}, {1, 2});
+  BagBatch batch = Rectangle({0, 1}, {1, 2});
   batch.weights = {1, 1};
-  const Result result = MustForward(module, batch.input());
+  const BagResult result = MustForward(module, batch.input());
   const EmbeddingGradients gradients = MustBackward(module, result.context, {1, 1}, WeightsGradient::kCompute);
   EXPECT_THAT(gradients.weight.rows, IsEmpty());
   EXPECT_EQ(gradients.weight.cols, 2);
@@ -245,13 +246,13 @@ TEST(EmbeddingBagTest, GradientsAgreeWithDifferences) {
   // Sums are linear in the weights and in the table, so a difference over a large step has only rounding error: about
   // 30 terms of size 10 at 2^-24, over a step of 0.5.
   constexpr double kTolerance = 1e-4;
-  EmbeddingBagOptions options = Sized(6, 9, PoolMode::kSum);
+  EmbeddingBagOptions options = SizedBag(6, 9, PoolMode::kSum);
   options.padding_idx = 2;
   EQAT_ASSERT_OK_AND_ASSIGN(EmbeddingBag module, EmbeddingBag::Create(options, 2));
-  Batch batch = Jagged(RandomIndices(12, 6, 1), {0, 3, 3, 8});
+  BagBatch batch = Jagged(RandomIndices(12, 6, 1), {0, 3, 3, 8});
   batch.weights = RandomFloats(12, 2);
   const std::vector<float> g = RandomFloats(4 * 9, 3);
-  const Result result = MustForward(module, batch.input());
+  const BagResult result = MustForward(module, batch.input());
   const EmbeddingGradients gradients = MustBackward(module, result.context, g, WeightsGradient::kCompute);
   const auto loss = [&] { return eqat::testing::Loss(MustLookup(module, batch.input()), g); };
   eqat::testing::ExpectGradient(*batch.weights, gradients.per_sample_weights, 0.5f, kTolerance, loss);
@@ -271,11 +272,11 @@ TEST(EmbeddingBagTest, ScaleGradByFreqDividesByTheRowsOwnCount) {
   } cases[] = {{{1, 1, 3, 4}, {1, 3, 4}}, {{0, 0, 0, 5}, {0, 5}}, {{0, 0, 5, 5, 5, 7}, {0, 5, 7}}};
   for (const bool sparse : {false, true}) {
     for (const auto& batch : cases) {
-      EmbeddingBagOptions options = Sized(8, 1, PoolMode::kSum);
+      EmbeddingBagOptions options = SizedBag(8, 1, PoolMode::kSum);
       options.scale_grad_by_freq = true;
       options.sparse = sparse;
       EQAT_ASSERT_OK_AND_ASSIGN(EmbeddingBag module, EmbeddingBag::Create(options, 1));
-      const Result result = MustForward(module, Jagged(batch.indices, {0, 2}).input());
+      const BagResult result = MustForward(module, Jagged(batch.indices, {0, 2}).input());
       const SparseGrad grad = MustBackward(module, result.context, {1, 1}).weight;
       EXPECT_EQ(grad.rows, batch.rows);
       EXPECT_THAT(grad.values, Each(::testing::FloatEq(1)));  // three times f32(1 / 3) need not be exactly 1
@@ -296,12 +297,12 @@ TEST(EmbeddingBagTest, ScaleGradByFreqScalesMeansAndWeightedSumsToo) {
   };
   for (const auto& expected : cases) {
     SCOPED_TRACE(std::string(PoolModeName(expected.mode)));
-    EmbeddingBagOptions options = Sized(2, 1, expected.mode);
+    EmbeddingBagOptions options = SizedBag(2, 1, expected.mode);
     options.scale_grad_by_freq = true;
     EQAT_ASSERT_OK_AND_ASSIGN(EmbeddingBag module, EmbeddingBag::Create(options, 1));
-    Batch batch = Jagged({0, 0, 1, 0}, {0, 2});
+    BagBatch batch = Jagged({0, 0, 1, 0}, {0, 2});
     batch.weights = expected.weights;
-    const Result result = MustForward(module, batch.input());
+    const BagResult result = MustForward(module, batch.input());
     const SparseGrad grad = MustBackward(module, result.context, {6, 12}).weight;
     // The products are exact but for f32(1 / 3).
     EXPECT_THAT(grad.values, ElementsAre(::testing::FloatEq(expected.row_0), expected.row_1));
@@ -309,11 +310,11 @@ TEST(EmbeddingBagTest, ScaleGradByFreqScalesMeansAndWeightedSumsToo) {
 }
 
 TEST(EmbeddingBagTest, EmptyPerSampleWeights) {
-  EQAT_ASSERT_OK_AND_ASSIGN(EmbeddingBag module, EmbeddingBag::Create(Sized(3, 2, PoolMode::kSum), 1));
+  EQAT_ASSERT_OK_AND_ASSIGN(EmbeddingBag module, EmbeddingBag::Create(SizedBag(3, 2, PoolMode::kSum), 1));
   for (const int64_t bags : {0, 3}) {
-    Batch batch = Jagged({}, std::vector<int64_t>(bags, 0));
+    BagBatch batch = Jagged({}, std::vector<int64_t>(bags, 0));
     batch.weights.emplace();
-    const Result result = MustForward(module, batch.input());
+    const BagResult result = MustForward(module, batch.input());
     EXPECT_EQ(result.values, std::vector<float>(bags * 2, 0.0f));
     const EmbeddingGradients gradients =
         MustBackward(module, result.context, std::vector<float>(bags * 2, 1.0f), WeightsGradient::kCompute);
@@ -326,14 +327,14 @@ TEST(EmbeddingBagTest, RectanglesEqualJaggedBatches) {
   const std::vector<int64_t> indices = RandomIndices(12, 6, 4);
   for (const PoolMode mode : kModes) {
     for (const bool include_last_offset : {false, true}) {
-      EmbeddingBagOptions options = Sized(6, 5, mode);
+      EmbeddingBagOptions options = SizedBag(6, 5, mode);
       options.padding_idx = 1;
       options.include_last_offset = include_last_offset;
       EQAT_ASSERT_OK_AND_ASSIGN(EmbeddingBag module, EmbeddingBag::Create(options, 2));
       std::vector<int64_t> offsets = {0, 4, 8};
       if (include_last_offset) offsets.push_back(12);
-      Result jagged = MustForward(module, Jagged(indices, offsets).input());
-      Result rectangle = MustForward(module, Rectangle(indices, {3, 4}).input());
+      BagResult jagged = MustForward(module, Jagged(indices, offsets).input());
+      BagResult rectangle = MustForward(module, Rectangle(indices, {3, 4}).input());
       EXPECT_EQ(BitsOf(jagged.values), BitsOf(rectangle.values));  // all three bags, also with include_last_offset
       const std::vector<float> g = RandomFloats(3 * 5, 6);
       EXPECT_EQ(BitsOf(MustBackward(module, jagged.context, g).weight.values),
@@ -343,18 +344,18 @@ TEST(EmbeddingBagTest, RectanglesEqualJaggedBatches) {
 }
 
 TEST(EmbeddingBagTest, EmptyRectangles) {
-  EQAT_ASSERT_OK_AND_ASSIGN(EmbeddingBag module, EmbeddingBag::Create(Sized(6, 2), 2));
+  EQAT_ASSERT_OK_AND_ASSIGN(EmbeddingBag module, EmbeddingBag::Create(SizedBag(6, 2), 2));
   EXPECT_THAT(MustForward(module, Rectangle({}, {2, 0}).input()).values, ElementsAre(0, 0, 0, 0));
   EXPECT_THAT(MustForward(module, Rectangle({}, {0, 3}).input()).values, IsEmpty());
 }
 
 TEST(EmbeddingBagTest, BagsOfNothingOrOnlyPaddingAreZero) {
   for (const PoolMode mode : kModes) {
-    EmbeddingBagOptions options = Sized(3, 2, mode);
+    EmbeddingBagOptions options = SizedBag(3, 2, mode);
     options.padding_idx = 1;
     EQAT_ASSERT_OK_AND_ASSIGN(EmbeddingBag module,
                               EmbeddingBag::FromWeight(TableOf(3, 2, {-1, -2, 7, 7, -5, -6}), options));
-    const Result result = MustForward(module, Jagged({1, 1, 0}, {0, 0, 2}).input());
+    const BagResult result = MustForward(module, Jagged({1, 1, 0}, {0, 0, 2}).input());
     EXPECT_THAT(result.values, ElementsAre(0, 0, 0, 0, -1, -2));
     const SparseGrad grad = MustBackward(module, result.context, {1, 1, 1, 1, 1, 1}).weight;
     EXPECT_THAT(grad.rows, ElementsAre(0));
@@ -364,8 +365,8 @@ TEST(EmbeddingBagTest, BagsOfNothingOrOnlyPaddingAreZero) {
 
 TEST(EmbeddingBagTest, ZeroOffsetsGiveZeroBags) {
   for (const PoolMode mode : kModes) {
-    EQAT_ASSERT_OK_AND_ASSIGN(EmbeddingBag module, EmbeddingBag::Create(Sized(3, 2, mode), 1));
-    const Result result = MustForward(module, Jagged({1, 2}, {}).input());
+    EQAT_ASSERT_OK_AND_ASSIGN(EmbeddingBag module, EmbeddingBag::Create(SizedBag(3, 2, mode), 1));
+    const BagResult result = MustForward(module, Jagged({1, 2}, {}).input());
     EXPECT_THAT(result.values, IsEmpty());
     EXPECT_THAT(MustBackward(module, result.context, {}).weight.rows, IsEmpty());
   }
@@ -373,12 +374,12 @@ TEST(EmbeddingBagTest, ZeroOffsetsGiveZeroBags) {
 
 TEST(EmbeddingBagTest, EmptyTables) {
   for (const PoolMode mode : kModes) {
-    EQAT_ASSERT_OK_AND_ASSIGN(EmbeddingBag no_rows, EmbeddingBag::Create(Sized(0, 2, mode), 1));
-    const Result result = MustForward(no_rows, Jagged({}, {0, 0}).input());
+    EQAT_ASSERT_OK_AND_ASSIGN(EmbeddingBag no_rows, EmbeddingBag::Create(SizedBag(0, 2, mode), 1));
+    const BagResult result = MustForward(no_rows, Jagged({}, {0, 0}).input());
     EXPECT_THAT(result.values, ElementsAre(0, 0, 0, 0));
     EXPECT_THAT(MustBackward(no_rows, result.context, {1, 1, 1, 1}).weight.rows, IsEmpty());
-    EQAT_ASSERT_OK_AND_ASSIGN(EmbeddingBag no_cols, EmbeddingBag::Create(Sized(3, 0, mode), 1));
-    const Result narrow = MustForward(no_cols, Jagged({2, 1}, {0, 1}).input());
+    EQAT_ASSERT_OK_AND_ASSIGN(EmbeddingBag no_cols, EmbeddingBag::Create(SizedBag(3, 0, mode), 1));
+    const BagResult narrow = MustForward(no_cols, Jagged({2, 1}, {0, 1}).input());
     EXPECT_THAT(MustBackward(no_cols, narrow.context, {}).weight.rows, ElementsAre(1, 2));
   }
 }
@@ -386,7 +387,7 @@ TEST(EmbeddingBagTest, EmptyTables) {
 TEST(EmbeddingBagTest, NaNPassesThrough) {
   const float nan = std::nanf("");
   EQAT_ASSERT_OK_AND_ASSIGN(EmbeddingBag module,
-                            EmbeddingBag::FromWeight(TableOf(2, 1, {nan, 2}), Sized(2, 1, PoolMode::kSum)));
+                            EmbeddingBag::FromWeight(TableOf(2, 1, {nan, 2}), SizedBag(2, 1, PoolMode::kSum)));
   const std::vector<float> out = MustForward(module, Jagged({0, 1, 1}, {0, 2}).input()).values;
   EXPECT_TRUE(std::isnan(out[0]));
   EXPECT_EQ(out[1], 2);
@@ -394,12 +395,12 @@ TEST(EmbeddingBagTest, NaNPassesThrough) {
 
 TEST(EmbeddingBagTest, MaxNormRenormalizesTheStoredRowsOfTheBatch) {
   for (const PoolMode mode : kModes) {
-    EmbeddingBagOptions options = Sized(40, 9, mode);
+    EmbeddingBagOptions options = SizedBag(40, 9, mode);
     options.max_norm = 1.5;
     options.padding_idx = 3;
     EQAT_ASSERT_OK_AND_ASSIGN(EmbeddingBag module, EmbeddingBag::Create(options, 2));
     std::fill_n(module.mutable_weight().Row(3), 9, 2.0f);
-    Batch batch = Jagged(RandomIndices(30, 20, 1), {0, 7, 7, 20});
+    BagBatch batch = Jagged(RandomIndices(30, 20, 1), {0, 7, 7, 20});
     batch.indices[0] = 3;
     EQAT_ASSERT_OK_AND_ASSIGN(Table expected, module.weight().Clone());
     const DistinctRows distinct(batch.indices);
@@ -416,11 +417,11 @@ TEST(EmbeddingBagTest, MaxNormRenormalizesTheStoredRowsOfTheBatch) {
 }
 
 TEST(EmbeddingBagTest, ForwardWithoutContextIsTheSame) {
-  EmbeddingBagOptions options = Sized(40, 9, PoolMode::kMax);
+  EmbeddingBagOptions options = SizedBag(40, 9, PoolMode::kMax);
   options.max_norm = 1.5;
   EQAT_ASSERT_OK_AND_ASSIGN(EmbeddingBag module, EmbeddingBag::Create(options, 2));
   EQAT_ASSERT_OK_AND_ASSIGN(EmbeddingBag twin, EmbeddingBag::Create(options, 2));
-  const Batch batch = Jagged(RandomIndices(30, 20, 1), {0, 7, 7, 20});
+  const BagBatch batch = Jagged(RandomIndices(30, 20, 1), {0, 7, 7, 20});
   std::vector<float> out(4 * 9);
   ASSERT_THAT(module.Forward(batch.input(), MutableTableView(out.data(), 4, 9), nullptr), IsOk());
   EXPECT_EQ(BitsOf(out), BitsOf(MustForward(twin, batch.input()).values));
@@ -433,10 +434,10 @@ TEST(EmbeddingBagTest, ResultsDoNotDependOnTheNumberOfThreads) {
     std::vector<std::vector<uint32_t>> gradients;
     for (const int threads : {1, 2, 7}) {
       SetNumThreads(threads);
-      EQAT_ASSERT_OK_AND_ASSIGN(EmbeddingBag module, EmbeddingBag::Create(Sized(1000, 17, mode), 2));
+      EQAT_ASSERT_OK_AND_ASSIGN(EmbeddingBag module, EmbeddingBag::Create(SizedBag(1000, 17, mode), 2));
       std::vector<int64_t> offsets;
       for (int64_t bag = 0; bag < 500; ++bag) offsets.push_back(bag * 9);
-      const Result result = MustForward(module, Jagged(RandomIndices(5000, 1000, 1), offsets).input());
+      const BagResult result = MustForward(module, Jagged(RandomIndices(5000, 1000, 1), offsets).input());
       outputs.push_back(BitsOf(result.values));
       gradients.push_back(BitsOf(MustBackward(module, result.context, RandomFloats(500 * 17, 3)).weight.values));
     }
@@ -449,19 +450,19 @@ TEST(EmbeddingBagTest, ResultsDoNotDependOnTheNumberOfThreads) {
 }
 
 TEST(EmbeddingBagTest, ErrorsChangeNothing) {
-  EmbeddingBagOptions options = Sized(3, 2, PoolMode::kMean);
+  EmbeddingBagOptions options = SizedBag(3, 2, PoolMode::kMean);
   options.max_norm = 1;
   const std::vector<float> table = {3, 4, 3, 4, 3, 4};
   EQAT_ASSERT_OK_AND_ASSIGN(EmbeddingBag module, EmbeddingBag::FromWeight(TableOf(3, 2, table), options, "item"));
   std::vector<float> out(4, 9.0f);
-  Batch weighted = Jagged({0, 1}, {0, 1});
+  BagBatch weighted = Jagged({0, 1}, {0, 1});
   weighted.weights = {1, 1};
-  Batch few_weights = weighted;
+  BagBatch few_weights = weighted;
   few_weights.weights = {1};
-  Batch both = Rectangle({0, 1}, {1, 2});
+  BagBatch both = Rectangle({0, 1}, {1, 2});
   both.offsets = {0};
   const struct {
-    Batch batch;
+    BagBatch batch;
     absl::StatusCode code;
     const char* text;
   } cases[] = {
@@ -493,7 +494,7 @@ TEST(EmbeddingBagTest, ErrorsChangeNothing) {
 }
 
 TEST(EmbeddingBagTest, LastOffsetMustCloseTheBatch) {
-  EmbeddingBagOptions options = Sized(3, 2);
+  EmbeddingBagOptions options = SizedBag(3, 2);
   options.include_last_offset = true;
   EQAT_ASSERT_OK_AND_ASSIGN(EmbeddingBag module, EmbeddingBag::Create(options, 1, "item"));
   EXPECT_THAT(module.NumOutputs(Jagged({0, 1, 2}, {0, 2}).input()),
@@ -504,8 +505,8 @@ TEST(EmbeddingBagTest, LastOffsetMustCloseTheBatch) {
 }
 
 TEST(EmbeddingBagTest, BackwardErrors) {
-  EQAT_ASSERT_OK_AND_ASSIGN(EmbeddingBag module, EmbeddingBag::Create(Sized(3, 2), 1, "item"));
-  const Result result = MustForward(module, Jagged({0, 1}, {0}).input());
+  EQAT_ASSERT_OK_AND_ASSIGN(EmbeddingBag module, EmbeddingBag::Create(SizedBag(3, 2), 1, "item"));
+  const BagResult result = MustForward(module, Jagged({0, 1}, {0}).input());
   const std::vector<float> g(4);
   EXPECT_THAT(module.Backward(result.context, TableView(g.data(), 2, 2)),
               StatusIs(absl::StatusCode::kInvalidArgument,
@@ -515,19 +516,19 @@ TEST(EmbeddingBagTest, BackwardErrors) {
 }
 
 TEST(EmbeddingBagTest, ConstructionErrors) {
-  EmbeddingBagOptions options = Sized(3, 2, PoolMode::kMax);
+  EmbeddingBagOptions options = SizedBag(3, 2, PoolMode::kMax);
   options.sparse = true;
   EXPECT_THAT(EmbeddingBag::Create(options, 1),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("nn.EmbeddingBag: mode max")));
   Table weight = TableOf(2, 2, {1, 2, 3, 4});
-  EXPECT_THAT(EmbeddingBag::FromWeight(std::move(weight), Sized(3, 2), "item"),
+  EXPECT_THAT(EmbeddingBag::FromWeight(std::move(weight), SizedBag(3, 2), "item"),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("item: weight has the wrong shape")));
   EXPECT_THAT(EmbeddingBag::FromPretrained(std::move(weight), {4}),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("not 2-dimensional (got [4]")));
-  EXPECT_THAT(EmbeddingBag::FromPretrained(std::move(weight), {2, 2}, Freeze::kYes, Sized(3, 2)),
+  EXPECT_THAT(EmbeddingBag::FromPretrained(std::move(weight), {2, 2}, Freeze::kYes, SizedBag(3, 2)),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("wrong shape (got [2, 2], expected [3, 2])")));
   EXPECT_EQ(weight.rows(), 2);
-  EXPECT_THAT(EmbeddingBag::Create(Sized(int64_t{1} << 50, 1 << 10), 1, "item"),
+  EXPECT_THAT(EmbeddingBag::Create(SizedBag(int64_t{1} << 50, 1 << 10), 1, "item"),
               StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("item: ")));
 }
 
@@ -561,7 +562,7 @@ TEST(EmbeddingBagTest, FromPretrainedKeepsOptions) {
 }
 
 TEST(EmbeddingBagTest, CreateZeroesThePaddingRow) {
-  EmbeddingBagOptions options = Sized(4, 3);
+  EmbeddingBagOptions options = SizedBag(4, 3);
   options.padding_idx = -1;
   EQAT_ASSERT_OK_AND_ASSIGN(const EmbeddingBag module, EmbeddingBag::Create(options, 1));
   EXPECT_THAT(absl::MakeConstSpan(module.weight().Row(3), 3), Each(0));
@@ -569,7 +570,7 @@ TEST(EmbeddingBagTest, CreateZeroesThePaddingRow) {
 }
 
 TEST(EmbeddingBagTest, PrintsItsOptions) {
-  EXPECT_EQ(EmbeddingBag::Create(Sized(10, 3, PoolMode::kSum), 1)->ToString(), "EmbeddingBag(10, 3, mode=sum)");
+  EXPECT_EQ(EmbeddingBag::Create(SizedBag(10, 3, PoolMode::kSum), 1)->ToString(), "EmbeddingBag(10, 3, mode=sum)");
 }
 
 }  // namespace

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <map>
 #include <vector>
 
@@ -11,6 +10,7 @@
 #include "gtest/gtest.h"
 #include "tests/float_modules/golden_values.h"
 #include "tests/golden/float_golden.h"
+#include "tests/support/special_floats.h"
 #include "tests/support/status_matchers.h"
 
 namespace eqat::nn {
@@ -19,15 +19,14 @@ namespace {
 using ::eqat::testing::BitsOf;
 using ::eqat::testing::FloatsOf;
 using ::eqat::testing::IsOk;
+using ::eqat::testing::kFloatInfinity;
+using ::eqat::testing::kFloatNaN;
 using ::eqat::testing::kInfinity;
 using ::eqat::testing::RandomFloats;
 using ::eqat::testing::RandomIndices;
 using ::eqat::testing::StatusIs;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-
-constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
-constexpr float kInf = std::numeric_limits<float>::infinity();
 
 TEST(RowNormTest, MatchesTorch) {
   // 2 ulps: torch's compiler contracts and vectorises the tail as it likes.
@@ -62,7 +61,7 @@ TEST(RowNormTest, OverflowsWhereFloatDoes) {
 }
 
 TEST(RowNormTest, NaNIsTheResult) {
-  const std::vector<float> row = {1, kNaN, 3, 4, 5, 6, 7, 8, 9};
+  const std::vector<float> row = {1, kFloatNaN, 3, 4, 5, 6, 7, 8, 9};
   for (const double p : {2.0, 1.0, kInfinity, -kInfinity, 0.5, -1.0}) EXPECT_TRUE(std::isnan(RowNorm(row, p))) << p;
   EXPECT_EQ(RowNorm(row, 0), 9);  // a NaN is not zero
 }
@@ -97,10 +96,10 @@ TEST(RenormRowTest, ZeroAndNegativeMaxNorm) {
 }
 
 TEST(RenormRowTest, NaNStaysAndInfinityBecomesNaN) {
-  std::vector<float> nan_row = {kNaN, 100};
+  std::vector<float> nan_row = {kFloatNaN, 100};
   EXPECT_FALSE(RenormRow(absl::MakeSpan(nan_row), 1, 2));
   EXPECT_EQ(nan_row[1], 100);
-  std::vector<float> inf_row = {kInf, 100};
+  std::vector<float> inf_row = {kFloatInfinity, 100};
   EXPECT_TRUE(RenormRow(absl::MakeSpan(inf_row), 1, 2));
   EXPECT_TRUE(std::isnan(inf_row[0]));
   EXPECT_EQ(inf_row[1], 0);
@@ -123,10 +122,10 @@ TEST(RenormRowsTest, TouchesTheGivenRowsOnly) {
 }
 
 TEST(CopyRowsTest, CopiesBits) {
-  const std::vector<float> rows = {-0.0f, kNaN, 1, 2};
+  const std::vector<float> rows = {-0.0f, kFloatNaN, 1, 2};
   std::vector<float> out(6);
   CopyRows(TableView(rows.data(), 2, 2), {1, 0, 1}, MutableTableView(out.data(), 3, 2));
-  EXPECT_EQ(BitsOf(out), BitsOf({1, 2, -0.0f, kNaN, 1, 2}));
+  EXPECT_EQ(BitsOf(out), BitsOf({1, 2, -0.0f, kFloatNaN, 1, 2}));
 }
 
 TEST(CheckShapeTest, NamesBothShapes) {
@@ -140,7 +139,7 @@ TEST(CheckShapeTest, NamesBothShapes) {
 }
 
 // One batch with everything that TableGradient looks at.
-struct Batch {
+struct GradientBatch {
   std::vector<int64_t> indices;
   std::vector<int64_t> offsets;
   std::vector<float> weights;
@@ -148,8 +147,8 @@ struct Batch {
   int64_t cols = 5;
 };
 
-Batch RandomBatch() {
-  Batch batch;
+GradientBatch RandomGradientBatch() {
+  GradientBatch batch;
   batch.indices = RandomIndices(400, 60, 2);
   for (int64_t i = 0; i < 100; ++i) batch.indices[i * 3] = 7;  // a hot row
   batch.offsets = {0, 0, 1, 50, 50, 130, 131, 399};
@@ -158,7 +157,7 @@ Batch RandomBatch() {
   return batch;
 }
 
-LookupContext ContextOf(const Batch& batch, PoolMode mode, bool weighted) {
+LookupContext ContextOf(const GradientBatch& batch, PoolMode mode, bool weighted) {
   LookupInput input;
   input.indices = batch.indices;
   input.offsets = batch.offsets;
@@ -169,7 +168,7 @@ LookupContext ContextOf(const Batch& batch, PoolMode mode, bool weighted) {
 }
 
 // The definition in the header, position by position.
-std::map<int64_t, std::vector<float>> NaiveGradient(const Batch& batch, PoolMode mode, bool weighted,
+std::map<int64_t, std::vector<float>> NaiveGradient(const GradientBatch& batch, PoolMode mode, bool weighted,
                                                     std::optional<int64_t> padding_idx, bool by_frequency) {
   std::map<int64_t, std::vector<float>> gradient;
   for (size_t bag = 0; bag < batch.offsets.size(); ++bag) {
@@ -195,7 +194,7 @@ std::map<int64_t, std::vector<float>> NaiveGradient(const Batch& batch, PoolMode
 }
 
 TEST(TableGradientTest, EqualsTheDefinitionForAnyNumberOfThreads) {
-  const Batch batch = RandomBatch();
+  const GradientBatch batch = RandomGradientBatch();
   const TableView grad_output(batch.grad_output.data(), 8, batch.cols);
   for (const int threads : {1, 2, 5}) {
     SetNumThreads(threads);
@@ -232,7 +231,7 @@ TEST(TableGradientTest, MaskMultiplies) {
   input.indices = indices;
   context.bags = *BagsOfOne(input, 5, "test");
   context.mask = {1, 0, 0, 1};  // rows 2 and 4
-  const std::vector<float> g = {1, 2, 3, kInf, 5, 6};
+  const std::vector<float> g = {1, 2, 3, kFloatInfinity, 5, 6};
   const SparseGrad grad = TableGradient(context, TableView(g.data(), 3, 2), PoolMode::kSum, std::nullopt, false);
   EXPECT_THAT(grad.rows, ElementsAre(2, 4));
   EXPECT_EQ(grad.values[0], 3);
@@ -242,7 +241,7 @@ TEST(TableGradientTest, MaskMultiplies) {
 }
 
 TEST(PerSampleWeightsGradientTest, IsTheDotProductOfThePositionsRow) {
-  const Batch batch = RandomBatch();
+  const GradientBatch batch = RandomGradientBatch();
   LookupContext context = ContextOf(batch, PoolMode::kSum, true);
   context.rows = RandomFloats(context.distinct().size() * batch.cols, 5);
   const std::vector<float> grad =

@@ -4,19 +4,19 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
-#include <limits>
 #include <vector>
 
 #include "core/parallel_for.h"
 #include "core/rng.h"
 #include "tests/support/simd_targets.h"
+#include "tests/support/special_floats.h"
 
 namespace eqat::nn {
 namespace {
 
 using ::eqat::testing::ForEachSimdTarget;
+using ::eqat::testing::kFloatInfinity;
 
-constexpr float kInf = std::numeric_limits<float>::infinity();
 constexpr float kUntouched = 0x1.23456p7f;
 
 // The same bits; which NaN a sum of NaNs gives is left open.
@@ -25,7 +25,7 @@ bool SameBits(float a, float b) {
 }
 
 float SomeValue(const Rng& rng, int64_t position) {
-  constexpr float kSpecial[] = {0.0f, -0.0f, 1e-40f, -1e-40f, 3e38f, -3e38f, 0x1.0p-126f, kInf, -1.0f};
+  constexpr float kSpecial[] = {0.0f, -0.0f, 1e-40f, -1e-40f, 3e38f, -3e38f, 0x1.0p-126f, kFloatInfinity, -1.0f};
   const uint64_t choice = rng.Below(2 * position, 40);
   return choice < std::size(kSpecial) ? kSpecial[choice] : rng.Normal(2 * position + 1);
 }

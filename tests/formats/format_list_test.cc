@@ -28,7 +28,7 @@ TEST(FormatListTest, ReadableAndWritableFormatsFollowTheAccess) {
   }
   EXPECT_EQ(ReadableFormats(), readable);
   EXPECT_EQ(WritableFormats(), writable);
-  EXPECT_THAT(readable, testing::Contains("safetensors"));
+  EXPECT_THAT(readable, ::testing::Contains("safetensors"));
 }
 
 }  // namespace

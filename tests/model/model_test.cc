@@ -99,7 +99,7 @@ Tensor OutputWeight(const std::vector<int64_t>& shape) {
 // Central differences of step h: their own error is h^2 times a third derivative of order 1, and the rounding of
 // float32 outputs of order 10 divided by h; with h = 2^-7 both are below 5e-4, and gradients are of order 1.
 constexpr float kStep = 1.0f / 128;
-constexpr double kTolerance = 4e-3;
+constexpr double kGradientTolerance = 4e-3;
 
 void CheckGradient(const char* what, absl::Span<float> values, absl::Span<const float> gradient,
                    const std::function<double()>& loss) {
@@ -111,7 +111,7 @@ void CheckGradient(const char* what, absl::Span<float> values, absl::Span<const 
     values[i] = value - kStep;
     const double below = loss();
     values[i] = value;
-    EXPECT_NEAR(gradient[i], (above - below) / (2 * kStep), kTolerance) << what << "[" << i << "]";
+    EXPECT_NEAR(gradient[i], (above - below) / (2 * kStep), kGradientTolerance) << what << "[" << i << "]";
   }
 }
 

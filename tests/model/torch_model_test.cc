@@ -17,7 +17,7 @@ const char kModel[] = EQAT_TEST_DATA "/golden/model";
 const char kExpected[] = EQAT_TEST_DATA "/golden/model_expected.safetensors";
 
 // Sums of at most a few dozen products of order 1, in another order than PyTorch's: errors of that many half ulps.
-constexpr float kTolerance = 2e-5f;
+constexpr float kTorchTolerance = 2e-5f;
 
 struct GoldenBatch {
   io::SafetensorsReader reader = *io::SafetensorsReader::Open(kExpected);
@@ -40,7 +40,7 @@ struct GoldenBatch {
 
 void ExpectNear(absl::Span<const float> values, absl::Span<const float> expected) {
   ASSERT_EQ(values.size(), expected.size());
-  for (size_t i = 0; i < values.size(); ++i) EXPECT_NEAR(values[i], expected[i], kTolerance) << "element " << i;
+  for (size_t i = 0; i < values.size(); ++i) EXPECT_NEAR(values[i], expected[i], kTorchTolerance) << "element " << i;
 }
 
 TEST(TorchModel, ComputesWhatPyTorchComputes) {

@@ -12,11 +12,14 @@
 #include "gtest/gtest.h"
 #include "tests/support/naive_embedding.h"
 #include "tests/support/qat_modules.h"
+#include "tests/support/special_floats.h"
 #include "tests/support/status_matchers.h"
 
 namespace eqat {
 namespace {
 
+using ::eqat::testing::kFloatInfinity;
+using ::eqat::testing::kFloatNaN;
 using ::testing::AllOf;
 using testing::Batch;
 using testing::BitsOf;
@@ -36,9 +39,6 @@ using testing::QConfigOf;
 using testing::RandomMatrix;
 using testing::RowObserver;
 using testing::StatusIs;
-
-constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
-constexpr float kInf = std::numeric_limits<float>::infinity();
 
 template <typename F>
 class QatModule : public ::testing::Test {
@@ -212,7 +212,7 @@ TYPED_TEST(QatModule, ErrorsOfTheBatchNameTheModuleAndChangeNothing) {
 TYPED_TEST(QatModule, NotFiniteRowIsAnErrorWhereItIsTouchedAndHealsWithTheRow) {
   for (const double averaging_constant : {1.0, 0.01, 0.0}) {
     for (const std::optional<double> max_norm : {std::optional<double>(), std::optional<double>(2.0)}) {
-      for (const float bad : {kNan, kInf, -kInf}) {
+      for (const float bad : {kFloatNaN, kFloatInfinity, -kFloatInfinity}) {
         SCOPED_TRACE(::testing::Message() << averaging_constant << " " << max_norm.value_or(0) << " " << bad);
         typename TestFixture::Options options = this->DefaultOptions();
         options.max_norm = max_norm;
@@ -389,7 +389,7 @@ TYPED_TEST(QatModule, WithEverythingOffOnlyNotFiniteRowsAreErrors) {
     typename TestFixture::Options options = this->DefaultOptions();
     options.max_norm = max_norm;
     Matrix weight = RandomMatrix(4, 3, 1);
-    weight.Row(2)[1] = kNan;
+    weight.Row(2)[1] = kFloatNaN;
     auto module = MakeQat<TypeParam>(weight, options, RowObserver());
     module.DisableFakeQuant();
     EQAT_ASSERT_OK(module.DisableObserver());  // and it has never run
@@ -451,7 +451,7 @@ TYPED_TEST(QatModule, AFailedForwardLeavesNoContext) {
   nn::LookupContext context;
   EQAT_ASSERT_OK(ForwardOf(module, this->Rows({1, 2}), &context));
   module.WillModifyRows({4});
-  module.mutable_weight().Row(4)[0] = kNan;
+  module.mutable_weight().Row(4)[0] = kFloatNaN;
   EXPECT_THAT(ForwardOf(module, this->Rows({0, 3, 4}), &context), Not(testing::IsOk()));
   EXPECT_THAT(module.Backward(context, RandomMatrix(3, 3, 8).view()), Not(testing::IsOk()));
 }

@@ -16,18 +16,19 @@
 #include "quant/fake_quantize.h"
 #include "quant/observer.h"
 #include "tests/support/float_bits.h"
+#include "tests/support/special_floats.h"
 #include "tests/support/status_matchers.h"
 
 namespace eqat::quant {
 namespace {
 
 using eqat::testing::BitsOf;
+using ::eqat::testing::kFloatNaN;
 using eqat::testing::StatusIs;
 using ::testing::HasSubstr;
 
 constexpr int64_t kRows = 23;
 constexpr int64_t kCols = 7;
-constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
 // averaging_constant 0: min/max with history.
 WeightConfig Config(double averaging_constant, QScheme qscheme = QScheme::kPerChannelAffineFloatQParams) {
@@ -374,7 +375,7 @@ class BadRowTest : public ::testing::TestWithParam<double> {};
 // the repaired content all along.
 TEST_P(BadRowTest, DisturbsNothingElseAndHealsWhenRepaired) {
   constexpr float kHuge = 3e38f;
-  for (const float bad : {kNaN, std::numeric_limits<float>::infinity(), -kHuge}) {
+  for (const float bad : {kFloatNaN, std::numeric_limits<float>::infinity(), -kHuge}) {
     SCOPED_TRACE(bad);
     Table table = MakeTable(2);
     table.Row(4)[0] = kHuge;  // together with -kHuge a range beyond float32
@@ -413,7 +414,7 @@ TEST_P(BadRowTest, RepairedContentIsRecordedBeforeTheNextWrite) {
   for (const bool announce_all : {false, true}) {
     Table table = MakeTable(5);
     const Table repaired = *table.Clone();
-    table.Row(4)[1] = kNaN;
+    table.Row(4)[1] = kFloatNaN;
     EQAT_ASSERT_OK_AND_ASSIGN(FakeQuantize fake_quantize, FakeQuantize::Create(Config(GetParam())));
     Model model(Config(GetParam()));
     const TableView view = table.view();
@@ -440,8 +441,8 @@ TEST_P(BadRowTest, LaterBadContentLeavesTheRecordedBounds) {
   EQAT_ASSERT_OK(fake_quantize.ForwardRows(view, {0}, MutableTableView(y.data(), 1, kCols), nullptr));
   model.Forward(view);
   fake_quantize.WillModifyRows(view, {0, 8});
-  table.Row(0)[0] = kNaN;
-  table.Row(8)[0] = kNaN;
+  table.Row(0)[0] = kFloatNaN;
+  table.Row(8)[0] = kFloatNaN;
   EQAT_ASSERT_OK_AND_ASSIGN(const FakeQuantizeState state, fake_quantize.State(&view));
   ExpectSameState(state, model.State());
 }
@@ -453,7 +454,7 @@ TEST(FakeQuantizeLazyTest, ForwardAndAnnouncementReadOnlyTheirRows) {
   for (const double constant : {1.0, 0.0, 0.5}) {
     Table table = MakeTable(4);
     for (int64_t row = 0; row < kRows; ++row) {
-      if (row != 3 && row != 7) std::fill_n(table.Row(row), kCols, kNaN);
+      if (row != 3 && row != 7) std::fill_n(table.Row(row), kCols, kFloatNaN);
     }
     EQAT_ASSERT_OK_AND_ASSIGN(FakeQuantize fake_quantize, FakeQuantize::Create(Config(constant)));
     std::vector<float> y(2 * kCols);

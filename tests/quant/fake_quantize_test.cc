@@ -1,30 +1,29 @@
 #include "quant/fake_quantize.h"
 
-#include <limits>
 #include <string>
 #include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/float_bits.h"
+#include "tests/support/special_floats.h"
 #include "tests/support/status_matchers.h"
 
 namespace eqat::quant {
 namespace {
 
 using eqat::testing::BitsOf;
+using ::eqat::testing::kFloatInfinity;
+using ::eqat::testing::kFloatNaN;
 using eqat::testing::StatusIs;
 using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
-constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
-
 auto Invalid(const char* part) { return StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(part)); }
 
-WeightConfig Config(QScheme qscheme, Dtype dtype = Dtype::kQUInt8) {
+WeightConfig WeightConfigOf(QScheme qscheme, Dtype dtype = Dtype::kQUInt8) {
   WeightConfig config;
   config.observer.kind = TraitsOf(qscheme).per_channel ? ObserverKind::kPerChannelMinMax : ObserverKind::kMinMax;
   config.observer.qscheme = qscheme;
@@ -32,7 +31,7 @@ WeightConfig Config(QScheme qscheme, Dtype dtype = Dtype::kQUInt8) {
   return config;
 }
 
-WeightConfig RowConfig() { return Config(QScheme::kPerChannelAffineFloatQParams); }
+WeightConfig RowConfig() { return WeightConfigOf(QScheme::kPerChannelAffineFloatQParams); }
 
 FakeQuantize Make(const WeightConfig& config) {
   absl::StatusOr<FakeQuantize> fake_quantize = FakeQuantize::Create(config);
@@ -82,16 +81,17 @@ TEST(FakeQuantizeTest, StartsAsTorch) {
   EXPECT_THAT(state.zero_point, ElementsAre(0.0f));
   EXPECT_EQ(state.eps, 0x1p-23f);
   EXPECT_THAT(state.min_val, IsEmpty());
-  EQAT_ASSERT_OK_AND_ASSIGN(const FakeQuantizeState per_tensor, Make(Config(QScheme::kPerTensorAffine)).State(nullptr));
-  EXPECT_THAT(per_tensor.min_val, ElementsAre(kInfinity));
-  EXPECT_THAT(per_tensor.max_val, ElementsAre(-kInfinity));
+  EQAT_ASSERT_OK_AND_ASSIGN(const FakeQuantizeState per_tensor,
+                            Make(WeightConfigOf(QScheme::kPerTensorAffine)).State(nullptr));
+  EXPECT_THAT(per_tensor.min_val, ElementsAre(kFloatInfinity));
+  EXPECT_THAT(per_tensor.max_val, ElementsAre(-kFloatInfinity));
 }
 
 TEST(FakeQuantizeTest, ForwardMayWorkInPlace) {
   for (const QScheme qscheme :
        {QScheme::kPerChannelAffineFloatQParams, QScheme::kPerChannelSymmetric, QScheme::kPerTensorAffine}) {
     for (const int ch_axis : {0, 1}) {
-      WeightConfig config = Config(qscheme, Dtype::kQUInt4x2);
+      WeightConfig config = WeightConfigOf(qscheme, Dtype::kQUInt4x2);
       config.observer.ch_axis = ch_axis;
       Batch batch;
       FakeQuantize fake_quantize = Make(config);
@@ -105,7 +105,7 @@ TEST(FakeQuantizeTest, ForwardMayWorkInPlace) {
 
 TEST(FakeQuantizeTest, ObserverOffAndNeverRanIsAnError) {
   for (const QScheme qscheme : {QScheme::kPerChannelAffineFloatQParams, QScheme::kPerTensorAffine}) {
-    FakeQuantize fake_quantize = Make(Config(qscheme));
+    FakeQuantize fake_quantize = Make(WeightConfigOf(qscheme));
     EQAT_ASSERT_OK(fake_quantize.DisableObserver(nullptr));
     Batch batch;
     const auto not_ready = StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("never ran"));
@@ -144,11 +144,11 @@ TEST(FakeQuantizeTest, ObservesWithFakeQuantOff) {
 TEST(FakeQuantizeTest, ErrorInForwardChangesNothing) {
   for (const QScheme qscheme :
        {QScheme::kPerChannelAffineFloatQParams, QScheme::kPerChannelAffine, QScheme::kPerTensorAffine}) {
-    FakeQuantize fake_quantize = Make(Config(qscheme));
+    FakeQuantize fake_quantize = Make(WeightConfigOf(qscheme));
     Batch batch;
     EQAT_ASSERT_OK(batch.Forward(fake_quantize));
     EQAT_ASSERT_OK_AND_ASSIGN(const FakeQuantizeState before, fake_quantize.State(nullptr));
-    batch.x = {-5.0f, 5.0f, 5.0f, 0.0f, 1.0f, kNaN};
+    batch.x = {-5.0f, 5.0f, 5.0f, 0.0f, 1.0f, kFloatNaN};
     const std::vector<uint32_t> x = BitsOf(batch.x);
     EXPECT_THAT(fake_quantize.Forward(batch.in(), MutableTableView(batch.x.data(), 2, 3), nullptr),
                 Invalid("row 1: holds a value that is not finite (got nan at column 2"));
@@ -168,18 +168,18 @@ TEST(FakeQuantizeTest, OverflowingRangeIsAnErrorThatNamesTheRow) {
   EXPECT_THAT(batch.ForwardRows(fake_quantize),
               Invalid("row 1: range of values overflows float32 (got -3e+38 to 1e+38, expected a finite scale)"));
   EXPECT_THAT(batch.Forward(fake_quantize), Invalid("row 1: range of values overflows float32"));
-  FakeQuantize per_tensor = Make(Config(QScheme::kPerTensorAffine));
+  FakeQuantize per_tensor = Make(WeightConfigOf(QScheme::kPerTensorAffine));
   EXPECT_THAT(batch.Forward(per_tensor), Invalid("range of values overflows float32"));
   // Symmetric scales need no range.
-  FakeQuantize symmetric = Make(Config(QScheme::kPerChannelSymmetric, Dtype::kQInt8));
+  FakeQuantize symmetric = Make(WeightConfigOf(QScheme::kPerChannelSymmetric, Dtype::kQInt8));
   EQAT_EXPECT_OK(batch.ForwardRows(symmetric));
 }
 
 TEST(FakeQuantizeTest, RowsNeedARowWiseSchemeAndTheSameTable) {
   Batch batch;
-  FakeQuantize per_tensor = Make(Config(QScheme::kPerTensorAffine));
+  FakeQuantize per_tensor = Make(WeightConfigOf(QScheme::kPerTensorAffine));
   EXPECT_THAT(batch.ForwardRows(per_tensor), Invalid("does not work by rows"));
-  WeightConfig columns = Config(QScheme::kPerChannelAffine);
+  WeightConfig columns = WeightConfigOf(QScheme::kPerChannelAffine);
   columns.observer.ch_axis = 1;
   EXPECT_FALSE(Make(columns).IsRowWise());
   FakeQuantize fake_quantize = Make(RowConfig());
@@ -190,7 +190,7 @@ TEST(FakeQuantizeTest, RowsNeedARowWiseSchemeAndTheSameTable) {
 }
 
 TEST(FakeQuantizeTest, ColumnsMustStayAsMany) {
-  WeightConfig config = Config(QScheme::kPerChannelAffine);
+  WeightConfig config = WeightConfigOf(QScheme::kPerChannelAffine);
   config.observer.ch_axis = 1;
   FakeQuantize fake_quantize = Make(config);
   Batch batch;
@@ -286,12 +286,12 @@ TEST(FakeQuantizeTest, LoadedBoundsAreHistory) {
 
 TEST(FakeQuantizeTest, PerTensorStateRoundTrips) {
   Batch batch;
-  FakeQuantize fake_quantize = Make(Config(QScheme::kPerTensorAffine));
+  FakeQuantize fake_quantize = Make(WeightConfigOf(QScheme::kPerTensorAffine));
   EQAT_ASSERT_OK_AND_ASSIGN(const FakeQuantizeState fresh, fake_quantize.State(nullptr));
   EQAT_ASSERT_OK(batch.Forward(fake_quantize));
   EQAT_ASSERT_OK(fake_quantize.DisableObserver(nullptr));
   EQAT_ASSERT_OK_AND_ASSIGN(const FakeQuantizeState state, fake_quantize.State(nullptr));
-  FakeQuantize other = Make(Config(QScheme::kPerTensorAffine));
+  FakeQuantize other = Make(WeightConfigOf(QScheme::kPerTensorAffine));
   EQAT_ASSERT_OK(other.SetState(state, 1));
   Batch again;
   EQAT_ASSERT_OK(again.Forward(other));
@@ -315,21 +315,21 @@ TEST(FakeQuantizeTest, SetStateNamesTheFieldAndChangesNothing) {
   EXPECT_THAT(with([](State& s) { s.min_val = {1}; }), Invalid("min_val: has the wrong number of values"));
   EXPECT_THAT(with([](State& s) { s.max_val.clear(); }), Invalid("max_val: has the wrong number of values"));
   EXPECT_THAT(with([](State& s) { s.scale[1] = -1.0f; }), Invalid("scale[1]: is out of range"));
-  EXPECT_THAT(with([](State& s) { s.scale[0] = kNaN; }), Invalid("scale[0]: is out of range"));
-  EXPECT_THAT(with([](State& s) { s.scale[0] = kInfinity; }), Invalid("scale[0]: is out of range"));
-  EXPECT_THAT(with([](State& s) { s.zero_point[1] = kNaN; }), Invalid("zero_point[1]: is out of range"));
-  EXPECT_THAT(with([](State& s) { s.min_val[0] = -kInfinity; }), Invalid("min_val[0]: is out of range"));
-  EXPECT_THAT(with([](State& s) { s.max_val[1] = kNaN; }), Invalid("max_val[1]: is out of range"));
+  EXPECT_THAT(with([](State& s) { s.scale[0] = kFloatNaN; }), Invalid("scale[0]: is out of range"));
+  EXPECT_THAT(with([](State& s) { s.scale[0] = kFloatInfinity; }), Invalid("scale[0]: is out of range"));
+  EXPECT_THAT(with([](State& s) { s.zero_point[1] = kFloatNaN; }), Invalid("zero_point[1]: is out of range"));
+  EXPECT_THAT(with([](State& s) { s.min_val[0] = -kFloatInfinity; }), Invalid("min_val[0]: is out of range"));
+  EXPECT_THAT(with([](State& s) { s.max_val[1] = kFloatNaN; }), Invalid("max_val[1]: is out of range"));
   EXPECT_THAT(with([](State& s) { s.max_val[1] = -9.0f; }), Invalid("max_val[1]: is out of range"));
   EXPECT_THAT(with([](State& s) { s.eps = 0.0f; }), Invalid("eps: is out of range"));
-  EXPECT_THAT(with([](State& s) { s.eps = kNaN; }), Invalid("eps: is out of range"));
+  EXPECT_THAT(with([](State& s) { s.eps = kFloatNaN; }), Invalid("eps: is out of range"));
   EQAT_ASSERT_OK_AND_ASSIGN(const FakeQuantizeState state, fake_quantize.State(nullptr));
   EXPECT_EQ(state.scale, LoadedState().scale);
   EXPECT_EQ(state.max_val, LoadedState().max_val);
 }
 
 TEST(FakeQuantizeTest, IntegerZeroPointsMustBeCodes) {
-  FakeQuantize fake_quantize = Make(Config(QScheme::kPerChannelAffine));
+  FakeQuantize fake_quantize = Make(WeightConfigOf(QScheme::kPerChannelAffine));
   FakeQuantizeState state = LoadedState();
   EXPECT_THAT(fake_quantize.SetState(state, 2), Invalid("zero_point[1]: is out of range (got -3.5"));
   state.zero_point = {2.0f, 256.0f};
@@ -367,7 +367,7 @@ TEST(FakeQuantizeTest, PrintsAsTorch) {
   const TableView table = batch.in();
   EXPECT_THAT(fake_quantize.ToString(&table),
               HasSubstr("scale=tensor([0.0118, 0.0075]), zero_point=tensor([ 85.0000, -13.4211])"));
-  FakeQuantize per_tensor = Make(Config(QScheme::kPerTensorSymmetric, Dtype::kQInt8));
+  FakeQuantize per_tensor = Make(WeightConfigOf(QScheme::kPerTensorSymmetric, Dtype::kQInt8));
   per_tensor.DisableFakeQuant();
   EXPECT_EQ(per_tensor.ToString(nullptr),
             "fake_quant_enabled=tensor([0], dtype=torch.uint8), observer_enabled=tensor([1], dtype=torch.uint8), "

@@ -1,25 +1,24 @@
 #include "quant/observer.h"
 
 #include <cmath>
-#include <limits>
 #include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/float_bits.h"
+#include "tests/support/special_floats.h"
 #include "tests/support/status_matchers.h"
 
 namespace eqat::quant {
 namespace {
 
 using eqat::testing::BitsOf;
+using ::eqat::testing::kFloatInfinity;
+using ::eqat::testing::kFloatNaN;
 using eqat::testing::StatusIs;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
-constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
 ObserverConfig Config(ObserverKind kind, double averaging_constant = 0.01) {
   ObserverConfig config;
@@ -41,8 +40,8 @@ absl::Status Observe(Observer& observer, const std::vector<float>& values, int64
 
 TEST(ObserverTest, MinMaxKeepsItsHistory) {
   Observer observer = Make(Config(ObserverKind::kMinMax));
-  EXPECT_THAT(observer.min_val(), ElementsAre(kInfinity));
-  EXPECT_THAT(observer.max_val(), ElementsAre(-kInfinity));
+  EXPECT_THAT(observer.min_val(), ElementsAre(kFloatInfinity));
+  EXPECT_THAT(observer.max_val(), ElementsAre(-kFloatInfinity));
   EQAT_ASSERT_OK(Observe(observer, {1, 2, 3, -1}, 2));
   EQAT_ASSERT_OK(Observe(observer, {0, 5}, 1));
   EXPECT_THAT(observer.min_val(), ElementsAre(-1.0f));
@@ -96,9 +95,9 @@ TEST(ObserverTest, NaNAndInfinityAreNamedAndChangeNothing) {
     Observer observer = Make(Config(kind));
     EQAT_ASSERT_OK(Observe(observer, {1, 2, 3, 4}, 2));
     const std::vector<float> before = observer.max_val();
-    EXPECT_THAT(Observe(observer, {9, 9, 9, kNaN}, 2),
+    EXPECT_THAT(Observe(observer, {9, 9, 9, kFloatNaN}, 2),
                 StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("row 1: ")));
-    EXPECT_THAT(Observe(observer, {9, -kInfinity, 9, kNaN}, 2),
+    EXPECT_THAT(Observe(observer, {9, -kFloatInfinity, 9, kFloatNaN}, 2),
                 StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("-inf at column 1")));
     EXPECT_EQ(observer.max_val(), before);
   }
@@ -132,7 +131,7 @@ TEST(ObserverTest, OverflowingRangeHasNoQParams) {
 TEST(ObserverTest, NoopAndPlaceholderObserveNothing) {
   for (const ObserverKind kind : {ObserverKind::kNoop, ObserverKind::kPlaceholder}) {
     Observer observer = Make(Config(kind));
-    EQAT_ASSERT_OK(Observe(observer, {1, kNaN}, 1));
+    EQAT_ASSERT_OK(Observe(observer, {1, kFloatNaN}, 1));
     EXPECT_THAT(observer.min_val(), IsEmpty());
     EXPECT_THAT(observer.CalculateQParams(),
                 StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr(TraitsOf(kind).name)));

@@ -12,10 +12,13 @@
 #include "gtest/gtest.h"
 #include "quant/kernels/pack_kernels.h"
 #include "quant/types/qconfig.h"
+#include "tests/support/special_floats.h"
 
 namespace eqat::quant {
 namespace {
 
+using ::eqat::testing::kFloatInfinity;
+using ::eqat::testing::kFloatNaN;
 using ::testing::HasSubstr;
 
 constexpr int64_t kRows = 1100;  // several blocks
@@ -123,14 +126,12 @@ TEST(QuantizeRowsTest, NamesTheFirstBadRowForAnyNumberOfThreads) {
     const char* message;
   };
   const float largest = std::numeric_limits<float>::max();
-  constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
-  constexpr float kInfinity = std::numeric_limits<float>::infinity();
-  for (const Case& bad : {Case{1.0, false, kNaN, "row 618: holds a value that is not finite"},
-                          Case{1.0, false, kInfinity, "inf at column 7"},
+  for (const Case& bad : {Case{1.0, false, kFloatNaN, "row 618: holds a value that is not finite"},
+                          Case{1.0, false, kFloatInfinity, "inf at column 7"},
                           Case{1.0, false, largest, "row 618: range of values overflows float32"},
-                          Case{0.5, false, kNaN, "row 618: holds a value that is not finite"},
+                          Case{0.5, false, kFloatNaN, "row 618: holds a value that is not finite"},
                           Case{0.5, false, largest, "row 618: range of values overflows float32"},
-                          Case{0.5, true, kInfinity, "row 618: holds a value that is not finite"}}) {
+                          Case{0.5, true, kFloatInfinity, "row 618: holds a value that is not finite"}}) {
     FakeQuantize fake_quantize = *FakeQuantize::Create(ConfigOf(Dtype::kQUInt8, bad.constant));
     if (bad.frozen) {
       const std::vector<float> good = RandomValues(kRows * kCols, 6);

@@ -1,6 +1,5 @@
 #include "quant/quantized_table.h"
 
-#include <limits>
 #include <memory>
 #include <numeric>
 #include <vector>
@@ -13,18 +12,18 @@
 #include "quant/kernels/fake_quantize_kernels.h"
 #include "quant/kernels/pack_kernels.h"
 #include "tests/support/float_bits.h"
+#include "tests/support/special_floats.h"
 #include "tests/support/status_matchers.h"
 
 namespace eqat::quant {
 namespace {
 
 using eqat::testing::BitsOf;
+using ::eqat::testing::kFloatInfinity;
+using ::eqat::testing::kFloatNaN;
 using eqat::testing::StatusIs;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
-constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
 int32_t CodeAt(Dtype dtype, int64_t row, int64_t col) {
   const DtypeTraits& traits = TraitsOf(dtype);
@@ -174,9 +173,9 @@ TEST(QuantizedTableTest, BuildPackedRefusesTheLowestBadRow) {
                                          return absl::OkStatus();
                                        });
   };
-  EXPECT_THAT(build([](const MutablePackedRows& packed, int64_t i) { packed.Params(i).scale = kNaN; }),
+  EXPECT_THAT(build([](const MutablePackedRows& packed, int64_t i) { packed.Params(i).scale = kFloatNaN; }),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("row 7000: bad scale")));
-  EXPECT_THAT(build([](const MutablePackedRows& packed, int64_t i) { packed.Params(i).zero_point = kInfinity; }),
+  EXPECT_THAT(build([](const MutablePackedRows& packed, int64_t i) { packed.Params(i).zero_point = kFloatInfinity; }),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("row 7000: bad zero point")));
   EXPECT_THAT(build([](const MutablePackedRows& packed, int64_t i) { packed.Codes(i)[1] = 0x1f; }),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("row 7000: bits beyond the last column")));
@@ -229,10 +228,10 @@ TEST(QuantizedTableTest, FromPackedChecksSizes) {
 TEST(QuantizedTableTest, FromPackedChecksParametersAndPaddingBits) {
   const auto invalid = [](const char* part) { return StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(part)); };
   const std::vector<uint8_t> codes = {0, 0, 0, 0};
-  EXPECT_THAT(FromPacked(2, 3, codes, {1, kNaN}, {0, 0}), invalid("row 1: bad scale"));
-  EXPECT_THAT(FromPacked(2, 3, codes, {kInfinity, 1}, {0, 0}), invalid("row 0: bad scale"));
+  EXPECT_THAT(FromPacked(2, 3, codes, {1, kFloatNaN}, {0, 0}), invalid("row 1: bad scale"));
+  EXPECT_THAT(FromPacked(2, 3, codes, {kFloatInfinity, 1}, {0, 0}), invalid("row 0: bad scale"));
   EXPECT_THAT(FromPacked(2, 3, codes, {1, -1}, {0, 0}), invalid("row 1: bad scale"));
-  EXPECT_THAT(FromPacked(2, 3, codes, {1, 1}, {0, -kInfinity}), invalid("row 1: bad zero point"));
+  EXPECT_THAT(FromPacked(2, 3, codes, {1, 1}, {0, -kFloatInfinity}), invalid("row 1: bad zero point"));
   EXPECT_THAT(FromPacked(2, 3, {0, 0x0f, 0, 0x10}, {1, 1}, {0, 0}), invalid("row 1: bits beyond the last column"));
 }
 

@@ -11,13 +11,13 @@
 namespace eqat::train {
 namespace {
 
-constexpr int64_t kRows = 53;
+constexpr int64_t kSampleRows = 53;
 constexpr int64_t kBatchSize = 8;
 
 class BatchSourceTest : public ::eqat::testing::TrainTest {
  protected:
   BatchSourceTest() {
-    Write("sample.tsv", testing::SampleLines(kRows, 1));
+    Write("sample.tsv", testing::SampleLines(kSampleRows, 1));
     data_ = *Dataset::Read(*ReadDataSpec(Write("spec.json", testing::kSampleSpec)));
   }
   ~BatchSourceTest() override { SetNumThreads(0); }
@@ -26,7 +26,7 @@ class BatchSourceTest : public ::eqat::testing::TrainTest {
     BatchOrder order;
     order.seed = 5;
     order.batch_size = kBatchSize;
-    order.steps_per_epoch = (kRows - 1) / kBatchSize + 1;
+    order.steps_per_epoch = (kSampleRows - 1) / kBatchSize + 1;
     order.first_step = first_step;
     order.total_steps = epochs * order.steps_per_epoch;
     return order;

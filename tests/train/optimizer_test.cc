@@ -65,7 +65,7 @@ std::vector<float> DenseOf(const nn::SparseGrad& grad, int64_t rows) {
 }
 
 // Values stay below 8; a step's roundings are a few 2^-24 of the step, 100 steps keep them within 1e-6.
-constexpr float kTolerance = 1e-6f;
+constexpr float kTorchTolerance = 1e-6f;
 
 TEST(OptimizerGoldenTest, TablesFollowTorch) {
   for (const testing::OptimizerGoldenCase& golden : testing::kOptimizerGoldenCases) {
@@ -80,7 +80,7 @@ TEST(OptimizerGoldenTest, TablesFollowTorch) {
     }
     const std::vector<float> expected = FloatsOf(golden.table);
     for (size_t i = 0; i < expected.size(); ++i) {
-      EXPECT_NEAR(table.values[i], expected[i], kTolerance * std::max(1.0f, std::abs(expected[i]))) << i;
+      EXPECT_NEAR(table.values[i], expected[i], kTorchTolerance * std::max(1.0f, std::abs(expected[i]))) << i;
     }
   }
 }
@@ -104,7 +104,7 @@ TEST(OptimizerGoldenTest, DenseParametersFollowTorch) {
     }
     const std::vector<float> expected = FloatsOf(golden.table);
     for (size_t i = 0; i < expected.size(); ++i) {
-      EXPECT_NEAR(dense.values[i], expected[i], kTolerance * std::max(1.0f, std::abs(expected[i]))) << i;
+      EXPECT_NEAR(dense.values[i], expected[i], kTorchTolerance * std::max(1.0f, std::abs(expected[i]))) << i;
     }
   }
 }

@@ -3,26 +3,27 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
-#include <limits>
 #include <vector>
 
 #include "core/rng.h"
 #include "gtest/gtest.h"
 #include "tests/support/simd_targets.h"
+#include "tests/support/special_floats.h"
 
 namespace eqat::train {
 namespace {
 
 using ::eqat::testing::ForEachSimdTarget;
+using ::eqat::testing::kFloatInfinity;
 
 constexpr int64_t kWidths[] = {0, 1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 64, 65, 300};
-constexpr int64_t kRows = 24;
+constexpr int64_t kTableRows = 24;
 const std::vector<int64_t> kListed = {0, 2, 3, 4, 7, 8, 9, 11, 12, 13, 17, 18, 20, 22};
 
 // Normal values with special ones among them.
 std::vector<float> Random(uint64_t stream, int64_t n) {
-  constexpr float kInf = std::numeric_limits<float>::infinity();
-  constexpr float kSpecial[] = {0.0f, -0.0f, 1e-40f, -1e-40f, 3e38f, -3e38f, 0x1.0p-126f, kInf, -kInf};
+  constexpr float kSpecial[] = {0.0f,   -0.0f,       1e-40f,         -1e-40f,        3e38f,
+                                -3e38f, 0x1.0p-126f, kFloatInfinity, -kFloatInfinity};
   const Rng rng(11, stream);
   std::vector<float> values(n);
   for (int64_t i = 0; i < n; ++i) {
@@ -37,10 +38,10 @@ std::vector<float> RandomPositive(uint64_t stream, int64_t n) {
   return values;
 }
 
-// A parameter of kRows rows of n elements with two states, at an odd address.
+// A parameter of kTableRows rows of n elements with two states, at an odd address.
 struct Parameter {
   explicit Parameter(int64_t n)
-      : w_memory(Random(2, kRows * n + 8)),
+      : w_memory(Random(2, kTableRows * n + 8)),
         a_memory(RandomPositive(3, w_memory.size())),
         b_memory(RandomPositive(4, w_memory.size())) {}
   float* w(int64_t at = 0) { return w_memory.data() + 1 + at; }
@@ -70,26 +71,26 @@ void ExpectReference(const Update& update, const Reference& reference, bool row_
   for (const int64_t n : kWidths) {
     SCOPED_TRACE(n);
     const int64_t state = row_wise ? 1 : n;
-    const std::vector<float> memory = Random(1, kRows * n + 1);
+    const std::vector<float> memory = Random(1, kTableRows * n + 1);
     const float* const grad = memory.data() + 1;
     Parameter listed(n), all(n), one(n);
     for (size_t i = 0; i < kListed.size() && n > 0; ++i) {
       const int64_t row = kListed[i];
       reference(grad + i * n, listed.w(row * n), listed.a(row * state), listed.b(row * state), n);
     }
-    for (int64_t row = 0; row < kRows && n > 0; ++row) {
+    for (int64_t row = 0; row < kTableRows && n > 0; ++row) {
       reference(grad + row * n, all.w(row * n), all.a(row * state), all.b(row * state), n);
     }
-    if (n > 0) reference(grad, one.w(), one.a(), one.b(), row_wise ? n : kRows * n);
+    if (n > 0) reference(grad, one.w(), one.a(), one.b(), row_wise ? n : kTableRows * n);
     ForEachSimdTarget([&] {
       Parameter p(n);
       update(Stretches{grad, n, kListed.data(), static_cast<int64_t>(kListed.size())}, p.w(), p.a(), p.b());
       ExpectSame(p, listed);
       p = Parameter(n);
-      update(Stretches{grad, n, nullptr, kRows}, p.w(), p.a(), p.b());
+      update(Stretches{grad, n, nullptr, kTableRows}, p.w(), p.a(), p.b());
       ExpectSame(p, all);
       p = Parameter(n);
-      update(Stretches{grad, row_wise ? n : kRows * n}, p.w(), p.a(), p.b());
+      update(Stretches{grad, row_wise ? n : kTableRows * n}, p.w(), p.a(), p.b());
       ExpectSame(p, one);
     });
   }

@@ -10,10 +10,10 @@
 namespace eqat::model {
 namespace {
 
-constexpr int64_t kRows = 3;
+constexpr int64_t kTableRows = 3;
 constexpr int64_t kDim = 4;
 
-// A node whose value is [kRows, columns].
+// A node whose value is [kTableRows, columns].
 struct Value {
   std::string name;
   int64_t columns;
@@ -76,7 +76,7 @@ class Generator {
     for (int64_t i = 0; i < dense; ++i) {
       const int64_t columns = Pick(1, 5);
       Node input = Chance(4) ? Input(Fresh("x")) : MatrixInput(Fresh("x"), columns);
-      result_.feed.dense[input.name] = RandomTensor({kRows, columns});
+      result_.feed.dense[input.name] = RandomTensor({kTableRows, columns});
       AddNode(std::move(input), columns);
     }
     const int64_t tables = Pick(1, 3);
@@ -92,8 +92,8 @@ class Generator {
     if (Chance(3)) options.requires_grad = false;
     Add(result_.model, table, MakeTableModule(bag, options));
     auto indices = std::make_unique<std::vector<int64_t>>();
-    for (int64_t i = 0; i < (bag ? 2 * kRows : kRows); ++i) indices->push_back(Pick(0, 5));
-    result_.feed.lookups[ids] = bag ? Indices(*indices, {kRows, 2}) : Indices(*indices);
+    for (int64_t i = 0; i < (bag ? 2 * kTableRows : kTableRows); ++i) indices->push_back(Pick(0, 5));
+    result_.feed.lookups[ids] = bag ? Indices(*indices, {kTableRows, 2}) : Indices(*indices);
     result_.indices.push_back(std::move(indices));
     nodes_.insert(nodes_.begin(), Input(ids));
     const int64_t calls = Pick(1, 2);
@@ -271,7 +271,7 @@ class Generator {
   }
 
   void CombineWithConstant(const Value& value) {
-    const std::vector<std::vector<int64_t>> shapes = {{}, {1}, {value.columns}, {1, value.columns}, {kRows, 1}};
+    const std::vector<std::vector<int64_t>> shapes = {{}, {1}, {value.columns}, {1, value.columns}, {kTableRows, 1}};
     const std::string constant = Fresh("constant"), read = Fresh("k"), node = Fresh("a");
     Tensor tensor = RandomTensor(PickOf(shapes));
     const float special[] = {0.0f, -0.0f, 1.0f};

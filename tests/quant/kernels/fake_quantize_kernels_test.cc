@@ -2,7 +2,6 @@
 
 #include <bit>
 #include <cmath>
-#include <limits>
 #include <vector>
 
 #include "core/rng.h"
@@ -10,22 +9,24 @@
 #include "gtest/gtest.h"
 #include "tests/support/float_bits.h"
 #include "tests/support/simd_targets.h"
+#include "tests/support/special_floats.h"
 
 namespace eqat::quant::kernels {
 namespace {
 
 using eqat::testing::BitsOf;
 using eqat::testing::ForEachSimdTarget;
+using ::eqat::testing::kFloatInfinity;
+using ::eqat::testing::kFloatNaN;
 using ::testing::ElementsAre;
 using ::testing::ElementsAreArray;
 
 constexpr size_t kMaxLength = 130;
 constexpr size_t kGuard = 16;  // elements after each output that must stay as they are
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
-constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
-constexpr float kSpecial[] = {kNaN,   kInfinity, -kInfinity, 1e30f,      -1e30f,     0x1p63f, -0x1p63f, 0x1.fffffep62f,
-                              -0.0f,  0.0f,      1e-45f,     -1e-45f,    0.5f,       1.5f,    2.5f,     -0.5f,
-                              254.5f, 255.5f,    3.4e38f,    16777217.f, 8388607.5f, -2.5e9f, 2.5e9f,   255.0f};
+constexpr float kSpecial[] = {
+    kFloatNaN, kFloatInfinity, -kFloatInfinity, 1e30f,      -1e30f,     0x1p63f, -0x1p63f, 0x1.fffffep62f,
+    -0.0f,     0.0f,           1e-45f,          -1e-45f,    0.5f,       1.5f,    2.5f,     -0.5f,
+    254.5f,    255.5f,         3.4e38f,         16777217.f, 8388607.5f, -2.5e9f, 2.5e9f,   255.0f};
 
 std::vector<AffineParams> SomeParams() {
   return {{0.0123f, 141.66667f, 0, 255, true}, {0.3f, -13.421f, 0, 15, true},    {1.0f, -0.0f, 0, 255, true},
@@ -124,7 +125,8 @@ TEST(FakeQuantizeKernelsTest, SumIsRoundedOnceOnEveryTarget) {
 }
 
 TEST(FakeQuantizeKernelsTest, ValuesBeyondInt64GetTheSmallestCode) {
-  const std::vector<float> x = {kNaN, kInfinity, -kInfinity, 0x1p63f, -0x1p63f, 0x1.fffffep62f, -0x1.fffffep62f, 256.f};
+  const std::vector<float> x = {kFloatNaN, kFloatInfinity, -kFloatInfinity, 0x1p63f,
+                                -0x1p63f,  0x1.fffffep62f, -0x1.fffffep62f, 256.f};
   for (const bool float_zero_point : {true, false}) {
     const AffineParams params = {1.0f, 0.0f, 0, 255, float_zero_point};
     std::vector<uint8_t> mask(x.size());
@@ -213,7 +215,7 @@ TEST(FakeQuantizeKernelsTest, RowMinMaxEqualsReference) {
 
 TEST(FakeQuantizeKernelsTest, RowMinMaxReportsEveryNonFiniteValue) {
   ForEachSimdTarget([] {
-    for (const float bad : {kNaN, -kNaN, kInfinity, -kInfinity}) {
+    for (const float bad : {kFloatNaN, -kFloatNaN, kFloatInfinity, -kFloatInfinity}) {
       for (size_t n = 1; n <= 70; ++n) {
         for (size_t position = 0; position < n; ++position) {
           std::vector<float> x(n, 3.4e38f);
@@ -235,7 +237,7 @@ TEST(FakeQuantizeKernelsTest, RowMinMaxReadsNothingBeyondTheRow) {
     for (size_t n = 1; n <= 40; ++n) {
       std::vector<float> x(n + kGuard, 1e9f);
       for (size_t i = 0; i < n; ++i) x[i] = static_cast<float>(i) + 1.0f;
-      x[n] = kNaN;
+      x[n] = kFloatNaN;
       float min_val, max_val;
       bool finite = false;
       RowMinMax(x.data(), n, &min_val, &max_val, &finite);
@@ -247,12 +249,12 @@ TEST(FakeQuantizeKernelsTest, RowMinMaxReadsNothingBeyondTheRow) {
 }
 
 TEST(FakeQuantizeKernelsTest, ApplyMaskIsAProduct) {
-  std::vector<float> grad = {1.5f, -2.0f, kInfinity, -3.0f, 0.0f, kInfinity, 9.0f};
+  std::vector<float> grad = {1.5f, -2.0f, kFloatInfinity, -3.0f, 0.0f, kFloatInfinity, 9.0f};
   const std::vector<uint8_t> mask = {1, 0, 0, 1, 0, 1, 0};
   ApplyMask(mask.data(), 6, grad.data());
   EXPECT_TRUE(std::isnan(grad[2]));
   grad[2] = 0.0f;
-  EXPECT_EQ(BitsOf(grad), BitsOf({1.5f, -0.0f, 0.0f, -3.0f, 0.0f, kInfinity, 9.0f}));
+  EXPECT_EQ(BitsOf(grad), BitsOf({1.5f, -0.0f, 0.0f, -3.0f, 0.0f, kFloatInfinity, 9.0f}));
 }
 
 }  // namespace

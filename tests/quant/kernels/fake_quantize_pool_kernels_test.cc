@@ -2,7 +2,6 @@
 
 #include <cmath>
 #include <cstring>
-#include <limits>
 #include <numeric>
 #include <vector>
 
@@ -14,16 +13,18 @@
 #include "quant/kernels/fake_quantize_kernels.h"
 #include "tests/support/float_bits.h"
 #include "tests/support/simd_targets.h"
+#include "tests/support/special_floats.h"
 
 namespace eqat::quant::kernels {
 namespace {
+
+using ::eqat::testing::kFloatInfinity;
+using ::eqat::testing::kFloatNaN;
 
 using eqat::testing::BitsOf;
 using eqat::testing::ForEachSimdTarget;
 
 constexpr int64_t kRows = 37;
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
-constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
 QParamsRule RuleOf(const FreshRule& fresh) {
   QParamsRule rule;
@@ -221,10 +222,10 @@ TEST(FakeQuantizePoolKernelsTest, RefusesRowsThatNeedTheLongWay) {
       Rows rows(cols, rule, 3);
       constexpr int64_t kBad = 21;
       float* const bad = rows.Row(kBad);
-      if (kind == 0) bad[cols - 1] = kNaN;
-      if (kind == 1) bad[cols / 2] = kInfinity;
-      if (kind == 2) bad[0] = -kInfinity;
-      if (kind == 3) bad[0] = -3.4e38f, bad[cols - 1] = cols == 1 ? kNaN : 3.4e38f;
+      if (kind == 0) bad[cols - 1] = kFloatNaN;
+      if (kind == 1) bad[cols / 2] = kFloatInfinity;
+      if (kind == 2) bad[0] = -kFloatInfinity;
+      if (kind == 3) bad[0] = -3.4e38f, bad[cols - 1] = cols == 1 ? kFloatNaN : 3.4e38f;
       if (kind == 4) std::fill_n(bad, cols, 1048577.0f);  // zero point -1048577 with scale 1
       ForEachSimdTarget([&] {
         for (const PoolMode mode : {PoolMode::kSum, PoolMode::kMean, PoolMode::kMax}) {

@@ -11,7 +11,7 @@ namespace {
 
 using ::testing::ElementsAre;
 
-constexpr int64_t kMaxLength = 130;
+constexpr int64_t kMaxCodes = 130;
 constexpr uint8_t kGuardByte = 0x5A;
 constexpr int32_t kGuardCode = -12345;
 
@@ -42,7 +42,7 @@ TEST(PackKernelsTest, LowBitsFirst) {
 TEST(PackKernelsTest, PackEqualsReferenceAndUnpackGivesTheCodesBack) {
   const Rng rng(3, 1);
   for (int bits = 1; bits <= 8; ++bits) {
-    for (int64_t n = 0; n <= kMaxLength; ++n) {
+    for (int64_t n = 0; n <= kMaxCodes; ++n) {
       SCOPED_TRACE(::testing::Message() << bits << " bits, n " << n);
       // Bits above the code, as negative codes have them, must not reach the neighbours.
       std::vector<int32_t> codes(n);

@@ -4,7 +4,6 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
-#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -15,11 +14,13 @@
 #include "gtest/gtest.h"
 #include "quant/kernels/pack_kernels.h"
 #include "tests/support/simd_targets.h"
+#include "tests/support/special_floats.h"
 
 namespace eqat::quant::kernels {
 namespace {
 
 using ::eqat::testing::ForEachSimdTarget;
+using ::eqat::testing::kFloatInfinity;
 
 // The same bits; which NaN a sum of infinities gives is left open.
 bool SameBits(float a, float b) {
@@ -30,7 +31,6 @@ bool SameBits(float a, float b) {
 // beside the powers of two where float arithmetic begins and ends to be exact, scales that make values or their parts
 // underflow or overflow.
 QParams SomeQParams(const Rng& rng, int64_t row, int bits) {
-  constexpr float kInfinity = std::numeric_limits<float>::infinity();
   const float codes = std::ldexp(1.0f, bits);
   QParams qparams = {std::ldexp(1.0f + static_cast<float>(rng.Uniform(8 * row)), -7),
                      codes * (0.5f + 0.2f * rng.Normal(8 * row + 1))};
@@ -40,7 +40,7 @@ QParams SomeQParams(const Rng& rng, int64_t row, int bits) {
                          -0.0f,
                          edge,
                          std::nextafter(edge, 0.0f),
-                         std::nextafter(edge, kInfinity),
+                         std::nextafter(edge, kFloatInfinity),
                          edge * static_cast<float>(rng.Uniform(8 * row + 4)),
                          std::nearbyint(qparams.zero_point),
                          1e-30f,

@@ -12,16 +12,18 @@
 #include "gtest/gtest.h"
 #include "quant/kernels/pack_kernels.h"
 #include "tests/support/simd_targets.h"
+#include "tests/support/special_floats.h"
 
 namespace eqat::quant::kernels {
 namespace {
+
+using ::eqat::testing::kFloatInfinity;
+using ::eqat::testing::kFloatNaN;
 
 using eqat::testing::ForEachSimdTarget;
 
 constexpr int64_t kRows = 37;  // groups of 16, 8 and 4 rows, and some that are left over
 constexpr int64_t kMaxCols = 130;
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
-constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 constexpr float kLargest = std::numeric_limits<float>::max();
 constexpr float kSmallest = std::numeric_limits<float>::denorm_min();
 
@@ -36,7 +38,7 @@ float UniformFloat(const Rng& rng, uint64_t position) { return static_cast<float
 // Rows with NaN between them, none aligned to more than a float.
 struct FloatRows {
   FloatRows(int64_t rows, int64_t cols)
-      : stride(cols + 1 + cols % 3), shift(cols % 4), values(shift + rows * stride, kNaN) {}
+      : stride(cols + 1 + cols % 3), shift(cols % 4), values(shift + rows * stride, kFloatNaN) {}
   float* Row(int64_t row) { return values.data() + shift + row * stride; }
   TableView View(int64_t rows, int64_t cols) { return TableView(Row(0), rows, cols, stride); }
 
@@ -167,8 +169,8 @@ TEST(QuantizeRowsKernelsTest, ReportsTheFirstRowWithoutParameters) {
     float value;
     float other;
   };
-  for (const Case& bad : {Case{kNaN, 0.0f}, Case{-kNaN, 0.0f}, Case{kInfinity, 0.0f}, Case{-kInfinity, 0.0f},
-                          Case{kLargest, -kLargest}}) {
+  for (const Case& bad : {Case{kFloatNaN, 0.0f}, Case{-kFloatNaN, 0.0f}, Case{kFloatInfinity, 0.0f},
+                          Case{-kFloatInfinity, 0.0f}, Case{kLargest, -kLargest}}) {
     ForEachSimdTarget([&] {
       for (int64_t row = 0; row < kRows; ++row) {
         FloatRows rows = SomeRows(kCols);
@@ -237,7 +239,7 @@ TEST(QuantizeRowsKernelsTest, GivenQParamsEqualReferenceOnEveryTarget) {
 TEST(QuantizeRowsKernelsTest, GivenQParamsReportTheFirstRowThatIsNotFinite) {
   const std::vector<QParams> qparams(kRows);
   for (const int64_t cols : {3, 16, 21, 64}) {
-    for (const float bad : {kNaN, -kNaN, kInfinity, -kInfinity}) {
+    for (const float bad : {kFloatNaN, -kFloatNaN, kFloatInfinity, -kFloatInfinity}) {
       ForEachSimdTarget([&] {
         for (int64_t row = 0; row < kRows; ++row) {
           FloatRows rows = SomeRows(cols);
