@@ -1,5 +1,6 @@
 #include "model/inline_calls.h"
 
+#include <algorithm>
 #include <map>
 #include <set>
 #include <utility>
@@ -37,6 +38,10 @@ class Inliner {
   explicit Inliner(FindModule find) : find_(find) {}
 
   absl::StatusOr<Graph> Run(const Graph& graph) {
+    if (NodesOf(graph, "") > kMaxNodes) {
+      return ResourceExhausted("graph", "too many nodes once the calls of nested models are inlined", "",
+                               absl::StrCat("at most ", kMaxNodes));
+    }
     // Names of the model's own nodes stay.
     for (const Node& node : graph.nodes) names_.insert(node.name);
     EQAT_RETURN_IF_ERROR(AppendBody(graph, "", "", {}).status());
@@ -44,6 +49,28 @@ class Inliner {
   }
 
  private:
+  // How many nodes `graph` becomes, but no more than kMaxNodes + 1. Each model is counted once, however often it is
+  // called. What cannot be inlined counts as one node: AppendBody says what is wrong with it.
+  size_t NodesOf(const Graph& graph, const std::string& scope) {
+    size_t nodes = 0;
+    for (const Node& node : graph.nodes) {
+      if (!scope.empty() && (node.op == Op::kPlaceholder || node.op == Op::kOutput)) continue;
+      nodes = std::min(nodes + NodesOf(node, scope), kMaxNodes + 1);
+    }
+    return nodes;
+  }
+
+  size_t NodesOf(const Node& node, const std::string& scope) {
+    if (node.op != Op::kCallModule) return 1;
+    const absl::StatusOr<std::string> target = ResolveCall(Join(scope, node.target), find_);
+    if (!target.ok()) return 1;
+    const auto* nested = std::get_if<GraphModule>(find_(*target));
+    if (nested == nullptr) return 1;
+    const auto [known, is_new] = nodes_of_.emplace(*target, 1);
+    if (is_new) known->second = NodesOf(nested->graph, *target);
+    return known->second;
+  }
+
   // Appends the nodes of `graph`, whose placeholders are `args` unless it is the whole model's; returns the node that
   // is its output.
   absl::StatusOr<std::string> AppendBody(const Graph& graph, const std::string& scope, const std::string& call,
@@ -69,10 +96,6 @@ class Inliner {
 
   // Returns the node that holds the value of `node`, whose names are those of the result already.
   absl::StatusOr<std::string> AppendNode(Node node, const std::string& scope) {
-    if (flat_.nodes.size() >= kMaxNodes) {
-      return ResourceExhausted("graph", "too many nodes once the calls of nested models are inlined", "",
-                               absl::StrCat("at most ", kMaxNodes));
-    }
     const std::string place = absl::StrCat("graph node ", node.name);
     if (node.op == Op::kCallModule || node.op == Op::kGetAttr) {
       absl::StatusOr<std::string> target = ResolveCall(Join(scope, node.target), find_);
@@ -107,6 +130,7 @@ class Inliner {
 
   const FindModule find_;
   Graph flat_;
+  std::map<std::string, size_t> nodes_of_;  // NodesOf of nested models
   std::set<std::string> names_;
   std::set<std::string> active_;  // nested models whose bodies are being appended
 };
