@@ -343,7 +343,7 @@ class Kernel {
     return hn::AllTrue(d, ordered);
   }
 
-  static HWY_INLINE void StoreFlags(DGroup d, hn::Mask<DGroup> mask, uint8_t* HWY_RESTRICT flags) {
+  static HWY_INLINE void StoreFlags(DGroup /*d*/, hn::Mask<DGroup> mask, uint8_t* HWY_RESTRICT flags) {
     const hn::RebindToSigned<DGroup> di;
     const hn::Rebind<uint8_t, DGroup> du8;
     hn::StoreU(hn::DemoteTo(du8, hn::IfThenElseZero(hn::RebindMask(di, mask), hn::Set(di, 1))), du8, flags);
