@@ -19,7 +19,7 @@ test_packages=(
   python3-numpy python3-torch python3-jsonschema python3-venv fasttext
 )
 
-fuzz_packages=(clang-14 libclang-rt-14-dev)
+fuzz_packages=(clang libclang-rt-dev)
 
 case "${1:-}" in
   build) wanted=("${build_packages[@]}") ;;
