@@ -93,6 +93,24 @@ class OnnxExport {
     return AddPooling(table, ids, offsets, rows, graph_);
   }
 
+  // A look-up by indices of any shape: of a table, with the shape of its indices before the columns; of a bag, each row
+  // of a matrix of them.
+  absl::StatusOr<std::string> AddShapedLookup(const SourceTable& table, const Node& node) {
+    const std::string& ids = node.args[0];
+    const size_t rank = shapes_.at(ids)->size();
+    if (rank == 1) return AddLookup(table, ids, ids + ".offsets");
+    if (table.is_bag() && rank != 2) {
+      return InvalidArgument(ids, "a bag takes one or two dimensions", model::ShapePatternText(*shapes_.at(ids)), "");
+    }
+    AddInputOnce(ids, OnnxType::kInt64, DimsOf(ids));
+    const std::string flat = graph_.AddNode("Reshape", {ids, graph_.AddInts({-1})});
+    const std::string rows = AddRows(table, flat);
+    if (table.is_bag()) return AddPooling(table, flat, AddRectangleOffsets(table, ids, graph_), rows, graph_);
+    const std::string shape = graph_.AddNode("Shape", {ids});
+    return graph_.AddNode(
+        "Reshape", {rows, graph_.AddNode("Concat", {shape, graph_.AddInts({table.cols()})}, {{"axis", int64_t{0}}})});
+  }
+
   std::string AddInputOnce(const std::string& name, OnnxType type, const std::vector<std::string>& dims) {
     return inputs_.insert(name).second ? graph_.AddInput(name, type, dims) : name;
   }
@@ -103,10 +121,22 @@ class OnnxExport {
     graph_.AddOutput(name + ".output", values, OnnxType::kFloat, {name + ".output.rows", absl::StrCat(table.cols())});
   }
 
-  absl::Status AddModel(const model::Graph& graph) {
-    EQAT_ASSIGN_OR_RETURN(shapes_, model::InferShapes(
-                                       graph, [&](const std::string& target) { return job_.model.Find(target); },
-                                       model::Inference::kBothWays));
+  absl::StatusOr<model::Shapes> ShapesOf(const model::Graph& graph) const {
+    return model::InferShapes(
+        graph, [&](const std::string& target) { return job_.model.Find(target); }, model::Inference::kBothWays);
+  }
+
+  absl::Status AddModel(model::Graph graph) {
+    EQAT_ASSIGN_OR_RETURN(shapes_, ShapesOf(graph));
+    // Indices are a list unless the model says otherwise: an ONNX input has one rank.
+    for (Node& node : graph.nodes) {
+      if (node.op != Op::kCallModule || model::AsLookup(*job_.model.Find(node.target)) == nullptr) continue;
+      if (shapes_.at(node.args[0]).has_value()) continue;
+      std::find_if(graph.nodes.begin(), graph.nodes.end(), [&](const Node& input) {
+        return input.name == node.args[0];
+      })->shape = std::vector<int64_t>{model::kAnySize};
+    }
+    EQAT_ASSIGN_OR_RETURN(shapes_, ShapesOf(graph));
     for (const Node& node : graph.nodes) {
       if (node.op == Op::kOutput) {
         graph_.AddOutput("output", values_.at(node.args[0]), OnnxType::kFloat, DimsOf(node.args[0]));
@@ -152,7 +182,7 @@ class OnnxExport {
   absl::StatusOr<std::string> CallModule(const Node& node) {
     const model::Module& module = *job_.model.Find(node.target);
     if (model::AsLookup(module) != nullptr) {
-      return AddLookup(*source_.at(node.target), node.args[0], node.args[0] + ".offsets");
+      return AddShapedLookup(*source_.at(node.target), node);
     }
     const std::string x = Arg(node, 0);
     if (const auto* linear = std::get_if<nn::Linear>(&module)) return AddLinear(*linear, node.target, x);

@@ -243,4 +243,12 @@ std::string AddPooling(const SourceTable& table, const std::string& ids, const s
   return graph.AddNode("Div", {pooled[0], Unsqueeze(divisor, 1, graph)});
 }
 
+std::string AddRectangleOffsets(const SourceTable& table, const std::string& ids, OnnxGraph& graph) {
+  const std::string shape = graph.AddNode("Shape", {ids});
+  const auto size = [&](int64_t dim) { return Gather(shape, graph.AddInt(dim), graph); };
+  std::string count = size(0);
+  if (table.options().include_last_offset) count = graph.AddNode("Add", {count, graph.AddInt(1)});
+  return graph.AddNode("Mul", {graph.AddNode("Range", {graph.AddInt(0), count, graph.AddInt(1)}), size(1)});
+}
+
 }  // namespace eqat::formats

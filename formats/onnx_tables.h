@@ -29,6 +29,9 @@ std::string AddBlockLookup(const std::string& name, const quant::QuantizedTable&
 std::string AddPooling(const SourceTable& table, const std::string& ids, const std::string& offsets,
                        const std::string& rows, io::OnnxGraph& graph);
 
+// The offsets, for AddPooling, of bags that are the rows of the matrix `ids`, laid end to end.
+std::string AddRectangleOffsets(const SourceTable& table, const std::string& ids, io::OnnxGraph& graph);
+
 }  // namespace eqat::formats
 
 #endif  // EQAT_FORMATS_ONNX_TABLES_H_

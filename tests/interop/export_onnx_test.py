@@ -156,6 +156,54 @@ def whole_model(work):
               f"differ, by up to {error:.1e}")
 
 
+def nested_model_and_its_frozen_form(work):
+    """Differences, quotients, slices and parameters, in a model within the model: nothing here is summed, so equal bits."""
+    draw = lambda *shape: work.rng.standard_normal(shape).astype(np.float32)
+    scaled = [{"name": "x", "op": "placeholder"}, {"name": "shift", "op": "get_attr", "target": "shift"},
+              {"name": "width", "op": "get_attr", "target": "width"},
+              {"name": "moved", "op": "call_function", "target": "sub", "args": ["x", "shift"]},
+              {"name": "ratio", "op": "call_function", "target": "div", "args": ["moved", "width"]},
+              {"name": "output", "op": "output", "args": ["ratio"]}]
+    graph = [{"name": "ids", "op": "placeholder"}, {"name": "rows", "op": "call_module", "target": "item", "args": ["ids"]},
+             {"name": "once", "op": "call_module", "target": "scaled", "args": ["rows"]},
+             {"name": "twice", "op": "call_module", "target": "scaled", "args": ["once"]},
+             {"name": "head", "op": "call_function", "target": "slice", "args": ["once"], "kwargs": {"dim": 1, "end": 3}},
+             {"name": "tail", "op": "call_function", "target": "slice", "args": ["twice"], "kwargs": {"dim": 1, "start": -2}},
+             {"name": "both", "op": "call_function", "target": "cat", "args": [["head", "tail"]], "kwargs": {"dim": 1}},
+             {"name": "output", "op": "output", "args": ["both"]}]
+    parameters = {name: {"type": "nn.Parameter", "shape": [6]} for name in ("shift", "width")}
+    source = work.float_model("nested", {"item": (table(work.rng, ROWS, 6), "Embedding", {})}, graph=graph, extra={
+        "scaled": ("model.Graph", {"modules": parameters, "graph": scaled}, {"shift": draw(6), "width": draw(6) + 3})})
+    pathlib.Path(work.path("q.json")).write_text(json.dumps({"version": 1, "global": qconfig(4)}))
+    work.run("ptq", source, "--qconfig", work.path("q.json"), "--out", work.path("nested-packed"))
+    for model in (source, work.path("nested-packed")):
+        work.run("freeze", model, "--out", f"{model}-frozen")
+        for form in (model, f"{model}-frozen"):
+            run = session(work.export(form, "onnx", "nested.onnx"))
+            inputs = {"ids": work.rng.integers(0, ROWS, 40)}
+            check_equal(form, work.evaluate(form, inputs), run.run(["output"], inputs)[0])
+    print("nested models and what freeze makes of them: 0 differing")
+
+
+def indices_of_two_dimensions(work):
+    """Where the placeholder declares them: a table's rows get the shape, a bag's rows are bags."""
+    bag = {"mode": "mean", "padding_idx": 2}
+    tables = {"item": (table(work.rng, ROWS, 6), "Embedding", {}), "bag": (table(work.rng, ROWS, 6), "EmbeddingBag", bag),
+              "last": (table(work.rng, ROWS, 6), "EmbeddingBag", {"mode": "sum", "include_last_offset": True})}
+    call = lambda name, target, ids: {"name": name, "op": "call_module", "target": target, "args": [ids]}
+    graph = [{"name": "words", "op": "placeholder", "shape": [None, 3]}, {"name": "tags", "op": "placeholder", "shape": [None, None]},
+             call("e", "item", "words"), call("b", "bag", "tags"), call("l", "last", "tags"),
+             {"name": "flat", "op": "call_function", "target": "flatten", "args": ["e"], "kwargs": {"start_dim": 1}},
+             {"name": "all", "op": "call_function", "target": "cat", "args": [["flat", "b", "l"]], "kwargs": {"dim": 1}},
+             {"name": "output", "op": "output", "args": ["all"]}]
+    model = work.float_model("two-dimensional", tables, graph=graph)
+    run = session(work.export(model, "onnx", "two-dimensional.onnx"))
+    for rows, width in ((7, 4), (1, 1), (5, 0)):
+        inputs = {"words": work.rng.integers(0, ROWS, (rows, 3)), "tags": work.rng.integers(0, ROWS, (rows, width))}
+        check_equal(f"bags of {width}", work.evaluate(model, inputs), run.run(["output"], inputs)[0])
+    print("indices of two dimensions: 0 differing")
+
+
 def what_onnx_cannot_hold_is_refused(work):
     two_bits = work.quantized_model("two", {"item": (table(work.rng, 4, 32), "Embedding", {})}, qconfig(2))
     odd = work.quantized_model("odd", {"item": (table(work.rng, 4, 33), "Embedding", {})}, qconfig(8))
@@ -170,5 +218,5 @@ def what_onnx_cannot_hold_is_refused(work):
 if __name__ == "__main__":
     workspace = Workspace(sys.argv[1])
     for test in (portable, trained_for_onnx, float_tables, requantized_error_is_the_printed_one, whole_model,
-                 what_onnx_cannot_hold_is_refused):
+                 nested_model_and_its_frozen_form, indices_of_two_dimensions, what_onnx_cannot_hold_is_refused):
         test(workspace)
