@@ -39,6 +39,48 @@ TEST_F(TrainEvalTest, TrainingLearnsAndConversionKeepsTheNumbers) {
   EXPECT_EQ(Eval("small"), after);
 }
 
+// The same modules inside a model within the model, by the names that they have there.
+TEST_F(TrainEvalTest, NestedModelsTrainToTheBitsOfTheFlatOne) {
+  ExpectDone(RunProgram(TrainArguments("qat")));
+  Write("nested/model.json", R"({
+    "format": "eqat.model", "version": 1,
+    "modules": {"tower": {"type": "model.Graph",
+      "modules": {
+        "item": {"type": "nn.EmbeddingBag", "num_embeddings": 6, "embedding_dim": 4, "mode": "sum"},
+        "user": {"type": "nn.Embedding", "num_embeddings": 5, "embedding_dim": 4, "padding_idx": 0, "sparse": true},
+        "top": {"type": "nn.Linear", "in_features": 8, "out_features": 1}},
+      "graph": [
+        {"name": "items", "op": "placeholder"},
+        {"name": "users", "op": "placeholder"},
+        {"name": "e0", "op": "call_module", "target": "item", "args": ["items"]},
+        {"name": "e1", "op": "call_module", "target": "user", "args": ["users"]},
+        {"name": "x", "op": "call_function", "target": "cat", "args": [["e0", "e1"]], "kwargs": {"dim": 1}},
+        {"name": "y", "op": "call_module", "target": "top", "args": ["x"]},
+        {"name": "output", "op": "output", "args": ["y"]}]}},
+    "graph": [
+      {"name": "item_ids", "op": "placeholder"},
+      {"name": "user_ids", "op": "placeholder"},
+      {"name": "score", "op": "call_module", "target": "tower", "args": ["item_ids", "user_ids"]},
+      {"name": "output", "op": "output", "args": ["score"]}]})");
+  TestTensors weights;
+  for (const auto& [name, tensor] : ReadTensors("model/model.safetensors")) weights["tower." + name] = tensor;
+  WriteTensors("nested/model.safetensors", weights);
+  Write("nested_qconfig.json", R"({"version": 1,
+    "object_type": {"nn.EmbeddingBag": "default_embedding_qat_qconfig_4bit"},
+    "module_name": {"tower.user": "default_embedding_qat_qconfig"}})");
+  ExpectDone(
+      RunProgram({"prepare", Path("nested"), "--qconfig", Path("nested_qconfig.json"), "--out", Path("nested_qat")}));
+  std::vector<std::string> arguments = TrainArguments("nested_qat");
+  arguments.back() = Path("nested_trained");
+  ExpectDone(RunProgram(arguments));
+  TestTensors expected;
+  for (const auto& [name, tensor] : ReadTensors("trained/model.safetensors")) expected["tower." + name] = tensor;
+  EXPECT_EQ(ReadTensors("nested_trained/model.safetensors"), expected);
+
+  ExpectDone(RunProgram({"convert", Path("nested_trained"), "--out", Path("nested_small")}));
+  EXPECT_EQ(Eval("nested_small"), Eval("trained"));
+}
+
 TEST_F(TrainEvalTest, EvalPrintsATable) {
   const ProgramResult result = RunProgram({"eval", Path("model"), "--data", Path("data.json")});
   ExpectDone(result);
