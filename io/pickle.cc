@@ -17,7 +17,7 @@ namespace {
 using Kind = PickledValue::Kind;
 
 constexpr int64_t kMaxGlobalBytes = 256;
-constexpr size_t kMaxDimensions = 64;
+constexpr size_t kMaxTensorDimensions = 64;
 constexpr uint8_t kMaxProtocol = 4;
 
 constexpr std::string_view kOrderedDict = "collections OrderedDict";
@@ -354,7 +354,7 @@ class PickleReader {
   // A tuple of integers that are not negative.
   std::optional<std::vector<int64_t>> Integers(size_t index) {
     std::vector<int64_t> integers;
-    if (Value(index).kind != Kind::kTuple || Value(index).items.size() > kMaxDimensions) return std::nullopt;
+    if (Value(index).kind != Kind::kTuple || Value(index).items.size() > kMaxTensorDimensions) return std::nullopt;
     for (const size_t item : Value(index).items) {
       if (Value(item).kind != Kind::kInteger || Value(item).integer < 0) return std::nullopt;
       integers.push_back(Value(item).integer);

@@ -27,7 +27,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-LinearOptions Sized(int64_t in_features, int64_t out_features, bool bias = true) {
+LinearOptions SizedLinear(int64_t in_features, int64_t out_features, bool bias = true) {
   return {.in_features = in_features, .out_features = out_features, .bias = bias};
 }
 
@@ -39,7 +39,7 @@ std::vector<float> RowOf(const Tensor& x, int64_t row) {
 TEST(LinearTest, MatchesTorch) {
   for (const LinearGolden& golden : eqat::testing::LinearGoldens()) {
     SCOPED_TRACE(::testing::Message() << golden.rows << " x " << golden.in_features << " x " << golden.out_features);
-    const LinearOptions options = Sized(golden.in_features, golden.out_features, golden.has_bias);
+    const LinearOptions options = SizedLinear(golden.in_features, golden.out_features, golden.has_bias);
     EQAT_ASSERT_OK_AND_ASSIGN(const Linear module, Linear::FromWeight(TableOf(golden.out_features, golden.in_features,
                                                                               FloatsOf(golden.weight)),
                                                                       FloatsOf(golden.bias), options));
@@ -62,7 +62,7 @@ TEST(LinearTest, RowsDependOnThemselvesAlone) {
   for (const int64_t in_features : {1, 2, 3, 7, 8, 16, 33, 64, 205, 241, 600}) {
     for (const int64_t out_features : {1, 2, 3, 4, 5, 8, 13, 16, 64, 65}) {
       SCOPED_TRACE(::testing::Message() << in_features << " to " << out_features);
-      EQAT_ASSERT_OK_AND_ASSIGN(const Linear module, Linear::Create(Sized(in_features, out_features), 1));
+      EQAT_ASSERT_OK_AND_ASSIGN(const Linear module, Linear::Create(SizedLinear(in_features, out_features), 1));
       const Tensor x = RandomTensor({100, in_features}, 2);
       const Tensor g = RandomTensor({100, out_features}, 3);
       EQAT_ASSERT_OK_AND_ASSIGN(const Tensor y, module.Forward(x));
@@ -87,7 +87,7 @@ TEST(LinearTest, RowsDependOnThemselvesAlone) {
 }
 
 TEST(LinearTest, ResultsDoNotDependOnTheNumberOfThreads) {
-  EQAT_ASSERT_OK_AND_ASSIGN(const Linear module, Linear::Create(Sized(77, 130), 1));
+  EQAT_ASSERT_OK_AND_ASSIGN(const Linear module, Linear::Create(SizedLinear(77, 130), 1));
   const Tensor x = RandomTensor({500, 77}, 2);
   const Tensor g = RandomTensor({500, 130}, 3);
   std::vector<std::vector<uint32_t>> results;
@@ -111,7 +111,7 @@ TEST(LinearTest, GradientsAgreeWithDifferences) {
   // The loss is linear in each argument, so a difference over a step of 0.5 has only rounding error: some 300 terms of
   // size below 5, at 2^-24 each, times 2.
   constexpr double kTolerance = 2e-4;
-  const LinearOptions options = Sized(7, 5);
+  const LinearOptions options = SizedLinear(7, 5);
   Tensor x = RandomTensor({6, 7}, 1);
   const Tensor g = RandomTensor({6, 5}, 2);
   std::vector<float> weight = RandomFloats(35, 3);
@@ -125,7 +125,7 @@ TEST(LinearTest, GradientsAgreeWithDifferences) {
 }
 
 TEST(LinearTest, InitialisesUniformly) {
-  EQAT_ASSERT_OK_AND_ASSIGN(const Linear module, Linear::Create(Sized(100, 50), 1, "top.0"));
+  EQAT_ASSERT_OK_AND_ASSIGN(const Linear module, Linear::Create(SizedLinear(100, 50), 1, "top.0"));
   double squares = 0;
   for (int64_t i = 0; i < 5000; ++i) {
     ASSERT_LE(std::abs(module.weight().data()[i]), 0.1f);
@@ -135,12 +135,12 @@ TEST(LinearTest, InitialisesUniformly) {
   EXPECT_NEAR(squares / 5000, 0.01 / 3, 0.06 * 0.01 / 3);
   EXPECT_EQ(module.bias().size(), 50u);
   for (const float b : module.bias()) EXPECT_LE(std::abs(b), 0.1f);
-  EXPECT_NE(BitsOf(module.weight()), BitsOf(Linear::Create(Sized(100, 50), 1, "top.1")->weight()));
-  EXPECT_THAT(Linear::Create(Sized(100, 50, false), 1)->bias(), IsEmpty());
+  EXPECT_NE(BitsOf(module.weight()), BitsOf(Linear::Create(SizedLinear(100, 50), 1, "top.1")->weight()));
+  EXPECT_THAT(Linear::Create(SizedLinear(100, 50, false), 1)->bias(), IsEmpty());
 }
 
 TEST(LinearTest, LeadingDimensions) {
-  EQAT_ASSERT_OK_AND_ASSIGN(const Linear module, Linear::FromWeight(TableOf(1, 2, {10, 1}), {100}, Sized(2, 1)));
+  EQAT_ASSERT_OK_AND_ASSIGN(const Linear module, Linear::FromWeight(TableOf(1, 2, {10, 1}), {100}, SizedLinear(2, 1)));
   EQAT_ASSERT_OK_AND_ASSIGN(const Tensor cube, module.Forward(TensorOf({2, 2, 2}, {1, 2, 3, 4, 5, 6, 7, 8})));
   EXPECT_THAT(cube.shape, ElementsAre(2, 2, 1));
   EXPECT_THAT(cube.values, ElementsAre(112, 134, 156, 178));
@@ -154,18 +154,18 @@ TEST(LinearTest, LeadingDimensions) {
 }
 
 TEST(LinearTest, Errors) {
-  EXPECT_THAT(Linear::Create(Sized(0, 2), 1, "top"),
+  EXPECT_THAT(Linear::Create(SizedLinear(0, 2), 1, "top"),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("top: in_features is not positive (got 0")));
-  EXPECT_THAT(Linear::Create(Sized(2, -1), 1),
+  EXPECT_THAT(Linear::Create(SizedLinear(2, -1), 1),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("nn.Linear: out_features is not positive")));
-  EXPECT_THAT(Linear::Create(Sized(int64_t{1} << 40, int64_t{1} << 40), 1, "top"),
+  EXPECT_THAT(Linear::Create(SizedLinear(int64_t{1} << 40, int64_t{1} << 40), 1, "top"),
               StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("top: ")));
-  EXPECT_THAT(Linear::FromWeight(TableOf(1, 2, {1, 2}), {1}, Sized(2, 2), "top"),
+  EXPECT_THAT(Linear::FromWeight(TableOf(1, 2, {1, 2}), {1}, SizedLinear(2, 2), "top"),
               StatusIs(absl::StatusCode::kInvalidArgument,
                        HasSubstr("top: weight has the wrong shape (got [1, 2], expected [2, 2])")));
-  EXPECT_THAT(Linear::FromWeight(TableOf(1, 2, {1, 2}), {1}, Sized(2, 1, false), "top"),
+  EXPECT_THAT(Linear::FromWeight(TableOf(1, 2, {1, 2}), {1}, SizedLinear(2, 1, false), "top"),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("bias has the wrong size (got 1, expected 0)")));
-  EQAT_ASSERT_OK_AND_ASSIGN(const Linear module, Linear::Create(Sized(2, 3), 1, "top"));
+  EQAT_ASSERT_OK_AND_ASSIGN(const Linear module, Linear::Create(SizedLinear(2, 3), 1, "top"));
   EXPECT_THAT(module.Forward(Tensor({4, 3})),
               StatusIs(absl::StatusCode::kInvalidArgument,
                        HasSubstr("top: the input has the wrong last dimension (got [4, 3], expected [..., 2])")));

@@ -12,7 +12,7 @@ namespace {
 
 using ::eqat::testing::ForEachSimdTarget;
 
-constexpr float kUntouched = 0x1.23456p7f;
+constexpr float kUntouchedProduct = 0x1.23456p7f;
 
 std::vector<float> Random(uint64_t stream, int64_t n) {
   const Rng rng(21, stream);
@@ -30,7 +30,7 @@ void ExpectReference(int64_t rows, int64_t depth, int64_t cols, bool transposed)
       transposed ? LeftMatrix{left_memory.data() + 1, 1, rows + 1} : LeftMatrix{left_memory.data() + 1, depth + 1, 1};
   const TableView right(right_memory.data() + 1, depth, cols + 3, cols + 5);
   const auto product_of = [&](auto multiply) {
-    std::vector<float> memory(rows * (cols + 2) + 1, kUntouched);
+    std::vector<float> memory(rows * (cols + 2) + 1, kUntouchedProduct);
     multiply(left, right, cols, MutableTableView(memory.data() + 1, rows, cols + 1, cols + 2));
     return memory;
   };

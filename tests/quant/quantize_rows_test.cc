@@ -21,8 +21,8 @@ using ::eqat::testing::kFloatInfinity;
 using ::eqat::testing::kFloatNaN;
 using ::testing::HasSubstr;
 
-constexpr int64_t kRows = 1100;  // several blocks
-constexpr int64_t kCols = 67;
+constexpr int64_t kBlockedRows = 1100;  // several blocks
+constexpr int64_t kBlockedCols = 67;
 
 WeightConfig ConfigOf(Dtype dtype, double averaging_constant) {
   WeightConfig config;
@@ -73,27 +73,27 @@ void ExpectAsEvaluated(const FakeQuantize& fake_quantize, TableView table, int64
 }
 
 TEST(QuantizeRowsTest, GivesWhatEvaluationGives) {
-  const std::vector<float> first = RandomValues(kRows * kCols, 1);
-  const std::vector<float> second = RandomValues(kRows * kCols, 2);
-  const TableView table(second.data(), kRows, kCols);
+  const std::vector<float> first = RandomValues(kBlockedRows * kBlockedCols, 1);
+  const std::vector<float> second = RandomValues(kBlockedRows * kBlockedCols, 2);
+  const TableView table(second.data(), kBlockedRows, kBlockedCols);
   for (const double constant : {1.0, 0.25}) {
     for (const Dtype dtype : {Dtype::kQUInt8, Dtype::kQUInt4x2, Dtype::kQUInt2x4, Dtype::kQInt8, Dtype::kUInt3}) {
       for (const bool frozen : {false, true}) {
         SCOPED_TRACE(::testing::Message() << TraitsOf(dtype).name << " " << constant << " frozen " << frozen);
         FakeQuantize fake_quantize = *FakeQuantize::Create(ConfigOf(dtype, constant));
         // Bounds of other values: with a history, or frozen, most codes of the second are clamped.
-        const TableView before(first.data(), kRows, kCols);
-        const std::vector<int64_t> rows = {0, 5, kRows - 1};
-        std::vector<float> y(rows.size() * kCols);
-        ASSERT_TRUE(fake_quantize.ForwardRows(before, rows, MutableTableView(y.data(), 3, kCols), nullptr).ok());
+        const TableView before(first.data(), kBlockedRows, kBlockedCols);
+        const std::vector<int64_t> rows = {0, 5, kBlockedRows - 1};
+        std::vector<float> y(rows.size() * kBlockedCols);
+        ASSERT_TRUE(fake_quantize.ForwardRows(before, rows, MutableTableView(y.data(), 3, kBlockedCols), nullptr).ok());
         ASSERT_TRUE(!frozen || fake_quantize.DisableObserver(&before).ok());
-        Packed all(kRows, kCols, dtype);
-        ASSERT_TRUE(QuantizeRows(fake_quantize, table, 0, kRows, all.out()).ok());
+        Packed all(kBlockedRows, kBlockedCols, dtype);
+        ASSERT_TRUE(QuantizeRows(fake_quantize, table, 0, kBlockedRows, all.out()).ok());
         ExpectAsEvaluated(fake_quantize, table, 0, table, all);
 
         constexpr int64_t kBegin = 300, kEnd = 1017;
-        const TableView content(before.Row(40), kEnd - kBegin, kCols);
-        Packed some(kEnd - kBegin, kCols, dtype);
+        const TableView content(before.Row(40), kEnd - kBegin, kBlockedCols);
+        Packed some(kEnd - kBegin, kBlockedCols, dtype);
         ASSERT_TRUE(QuantizeContent(fake_quantize, table, kBegin, content, some.out()).ok());
         ExpectAsEvaluated(fake_quantize, table, kBegin, content, some);
       }
@@ -134,22 +134,22 @@ TEST(QuantizeRowsTest, NamesTheFirstBadRowForAnyNumberOfThreads) {
                           Case{0.5, true, kFloatInfinity, "row 618: holds a value that is not finite"}}) {
     FakeQuantize fake_quantize = *FakeQuantize::Create(ConfigOf(Dtype::kQUInt8, bad.constant));
     if (bad.frozen) {
-      const std::vector<float> good = RandomValues(kRows * kCols, 6);
+      const std::vector<float> good = RandomValues(kBlockedRows * kBlockedCols, 6);
       std::vector<float> y(good.size());
-      const TableView before(good.data(), kRows, kCols);
-      ASSERT_TRUE(fake_quantize.Forward(before, MutableTableView(y.data(), kRows, kCols), nullptr).ok());
+      const TableView before(good.data(), kBlockedRows, kBlockedCols);
+      ASSERT_TRUE(fake_quantize.Forward(before, MutableTableView(y.data(), kBlockedRows, kBlockedCols), nullptr).ok());
       ASSERT_TRUE(fake_quantize.DisableObserver(&before).ok());
     }
-    std::vector<float> values = RandomValues(kRows * kCols, 4);
+    std::vector<float> values = RandomValues(kBlockedRows * kBlockedCols, 4);
     for (const int64_t row : {618, 619, 700, 1099}) {
-      values[row * kCols + 8] = -largest;
-      values[row * kCols + 7] = bad.value;
+      values[row * kBlockedCols + 8] = -largest;
+      values[row * kBlockedCols + 7] = bad.value;
     }
-    const TableView table(values.data(), kRows, kCols);
+    const TableView table(values.data(), kBlockedRows, kBlockedCols);
     for (const int threads : {1, 2, 5}) {
       SetNumThreads(threads);
-      Packed packed(kRows, kCols, Dtype::kQUInt8);
-      const absl::Status status = QuantizeRows(fake_quantize, table, 0, kRows, packed.out());
+      Packed packed(kBlockedRows, kBlockedCols, Dtype::kQUInt8);
+      const absl::Status status = QuantizeRows(fake_quantize, table, 0, kBlockedRows, packed.out());
       EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
       EXPECT_THAT(std::string(status.message()), HasSubstr(bad.message));
       EXPECT_THAT(std::string(status.message()), HasSubstr("row 618:"));

@@ -101,8 +101,8 @@ struct PackedTable {
   PackedRows view;
 };
 
-struct Batch {
-  Batch(int64_t rows, int64_t num_bags, uint64_t seed) {
+struct PackedBatch {
+  PackedBatch(int64_t rows, int64_t num_bags, uint64_t seed) {
     const Rng rng(seed, 2);
     for (int64_t bag = 0; bag < num_bags; ++bag) {
       const int64_t length = bag % 5 == 0 ? 0 : static_cast<int64_t>(rng.Below(bag, 9));
@@ -149,7 +149,7 @@ void ExpectPoolsAsReference(const PackedRows& table, const PoolArgs& args) {
       Written(args.num_bags, table.cols, [&](MutableTableView out) { reference::PoolPackedRows(table, args, out); }));
 }
 
-void ExpectAllReductionsAgree(const PackedRows& table, const Batch& batch) {
+void ExpectAllReductionsAgree(const PackedRows& table, const PackedBatch& batch) {
   for (const int64_t padding_id : {-1, 2}) {
     SCOPED_TRACE(::testing::Message() << "padding " << padding_id);
     PoolArgs args = batch.args();
@@ -184,7 +184,7 @@ constexpr Codes kCodes[] = {{1, false}, {2, false}, {3, false}, {4, false}, {5, 
                             {6, false}, {7, false}, {8, false}, {8, true}};
 
 TEST(PackedPoolKernels, AgreeWithTheReferenceOnEveryTargetForEveryWidth) {
-  const Batch batch(/*rows=*/30, /*num_bags=*/12, /*seed=*/1);
+  const PackedBatch batch(/*rows=*/30, /*num_bags=*/12, /*seed=*/1);
   ForEachSimdTarget([&] {
     for (const Codes& codes : kCodes) {
       for (int64_t cols = 0; cols <= 130; ++cols) {
@@ -249,7 +249,7 @@ TEST(PackedPoolKernels, UseDoubleWhereFloatWouldRoundTwice) {
 }
 
 TEST(PackedPoolKernels, AgreeWithTheReferenceForAnyNumberOfThreads) {
-  const Batch batch(/*rows=*/500, /*num_bags=*/1500, /*seed=*/5);
+  const PackedBatch batch(/*rows=*/500, /*num_bags=*/1500, /*seed=*/5);
   for (const Codes& codes : kCodes) {
     SCOPED_TRACE(::testing::Message() << codes.bits << " bits, signed " << codes.is_signed);
     const PackedTable table(/*rows=*/500, /*cols=*/67, codes.bits, codes.is_signed, /*together=*/true, /*seed=*/5);

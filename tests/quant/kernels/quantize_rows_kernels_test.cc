@@ -22,7 +22,7 @@ using ::eqat::testing::kFloatNaN;
 
 using eqat::testing::ForEachSimdTarget;
 
-constexpr int64_t kRows = 37;  // groups of 16, 8 and 4 rows, and some that are left over
+constexpr int64_t kGroupedRows = 37;  // groups of 16, 8 and 4 rows, and some that are left over
 constexpr int64_t kMaxCols = 130;
 constexpr float kLargest = std::numeric_limits<float>::max();
 constexpr float kSmallest = std::numeric_limits<float>::denorm_min();
@@ -101,17 +101,17 @@ void FillRow(int64_t row, const Rng& rng, float* values, int64_t cols) {
 
 FloatRows SomeRows(int64_t cols) {
   const Rng rng(5, cols);
-  FloatRows rows(kRows, cols);
-  for (int64_t row = 0; row < kRows; ++row) FillRow(row, rng, rows.Row(row), cols);
+  FloatRows rows(kGroupedRows, cols);
+  for (int64_t row = 0; row < kGroupedRows; ++row) FillRow(row, rng, rows.Row(row), cols);
   return rows;
 }
 
 void ExpectOwnBoundsAsReference(FloatRows& rows, int64_t cols, const QParamsRule& rule, int bits) {
-  PackedBuffer got(kRows, cols, bits);
-  PackedBuffer want(kRows, cols, bits);
-  const TableView x = rows.View(kRows, cols);
-  ASSERT_EQ(QuantizeRowsByOwnBounds(x, rule, bits, got.out), kRows);
-  ASSERT_EQ(reference::QuantizeRowsByOwnBounds(x, rule, bits, want.out), kRows);
+  PackedBuffer got(kGroupedRows, cols, bits);
+  PackedBuffer want(kGroupedRows, cols, bits);
+  const TableView x = rows.View(kGroupedRows, cols);
+  ASSERT_EQ(QuantizeRowsByOwnBounds(x, rule, bits, got.out), kGroupedRows);
+  ASSERT_EQ(reference::QuantizeRowsByOwnBounds(x, rule, bits, want.out), kGroupedRows);
   ASSERT_EQ(got.memory, want.memory) << "cols " << cols << " bits " << bits;
 }
 
@@ -148,9 +148,9 @@ TEST(QuantizeRowsKernelsTest, CodesStayInRangeHoweverFarTheRowIsFromZero) {
   const Rng rng(6, 1);
   ForEachSimdTarget([&] {
     for (uint64_t trial = 0; trial < 200; ++trial) {
-      FloatRows rows(kRows, kCols);
-      for (int64_t row = 0; row < kRows; ++row) {
-        const uint64_t position = (trial * kRows + row) * 64;
+      FloatRows rows(kGroupedRows, kCols);
+      for (int64_t row = 0; row < kGroupedRows; ++row) {
+        const uint64_t position = (trial * kGroupedRows + row) * 64;
         const float low = std::ldexp(UniformFloat(rng, position) - 0.5f, static_cast<int>(rng.Below(position + 1, 60)));
         const float range = std::ldexp(std::abs(low) + 1e-30f, -static_cast<int>(rng.Below(position + 2, 24)));
         for (int64_t col = 0; col < kCols; ++col) {
@@ -172,15 +172,16 @@ TEST(QuantizeRowsKernelsTest, ReportsTheFirstRowWithoutParameters) {
   for (const Case& bad : {Case{kFloatNaN, 0.0f}, Case{-kFloatNaN, 0.0f}, Case{kFloatInfinity, 0.0f},
                           Case{-kFloatInfinity, 0.0f}, Case{kLargest, -kLargest}}) {
     ForEachSimdTarget([&] {
-      for (int64_t row = 0; row < kRows; ++row) {
+      for (int64_t row = 0; row < kGroupedRows; ++row) {
         FloatRows rows = SomeRows(kCols);
-        for (const int64_t bad_row : {row, (row + kRows) / 2, kRows - 1}) {
+        for (const int64_t bad_row : {row, (row + kGroupedRows) / 2, kGroupedRows - 1}) {
           rows.Row(bad_row)[(row * 5) % kCols] = bad.value;
           rows.Row(bad_row)[(row * 5 + 1) % kCols] = bad.other;
         }
-        PackedBuffer out(kRows, kCols, 8);
-        ASSERT_EQ(QuantizeRowsByOwnBounds(rows.View(kRows, kCols), RuleOf(8), 8, out.out), row) << bad.value;
-        ASSERT_EQ(reference::QuantizeRowsByOwnBounds(rows.View(kRows, kCols), RuleOf(8), 8, out.out), row) << bad.value;
+        PackedBuffer out(kGroupedRows, kCols, 8);
+        ASSERT_EQ(QuantizeRowsByOwnBounds(rows.View(kGroupedRows, kCols), RuleOf(8), 8, out.out), row) << bad.value;
+        ASSERT_EQ(reference::QuantizeRowsByOwnBounds(rows.View(kGroupedRows, kCols), RuleOf(8), 8, out.out), row)
+            << bad.value;
       }
     });
   }
@@ -190,13 +191,13 @@ TEST(QuantizeRowsKernelsTest, ReportsAZeroPointThatOverflows) {
   constexpr int64_t kCols = 9;
   QParamsRule rule = RuleOf(8);
   rule.eps = -1.0f;  // keeps the scale 0 of a row of equal values
-  FloatRows rows(kRows, kCols);
-  for (int64_t row = 0; row < kRows; ++row) FillRow(8 * row, Rng(5, 0), rows.Row(row), kCols);
+  FloatRows rows(kGroupedRows, kCols);
+  for (int64_t row = 0; row < kGroupedRows; ++row) FillRow(8 * row, Rng(5, 0), rows.Row(row), kCols);
   std::fill_n(rows.Row(20), kCols, 1.0f);
-  PackedBuffer out(kRows, kCols, 8);
+  PackedBuffer out(kGroupedRows, kCols, 8);
   ForEachSimdTarget([&] {
-    EXPECT_EQ(QuantizeRowsByOwnBounds(rows.View(kRows, kCols), rule, 8, out.out), 20);
-    EXPECT_EQ(reference::QuantizeRowsByOwnBounds(rows.View(kRows, kCols), rule, 8, out.out), 20);
+    EXPECT_EQ(QuantizeRowsByOwnBounds(rows.View(kGroupedRows, kCols), rule, 8, out.out), 20);
+    EXPECT_EQ(reference::QuantizeRowsByOwnBounds(rows.View(kGroupedRows, kCols), rule, 8, out.out), 20);
   });
 }
 
@@ -213,23 +214,24 @@ TEST(QuantizeRowsKernelsTest, GivenQParamsEqualReferenceOnEveryTarget) {
                                {1e-7f, 1e6f},         {1e-40f, 0.5f},     {1e38f, 1e-20f},
                                {0.0f, 0.0f},          {kSmallest, 3e38f}, {3e38f, 7.5f}};
   constexpr float kSpecial[] = {0x1p63f, -0x1p63f, 0x1.fffffep62f, kLargest, -kLargest, kSmallest, 255.5f};
-  std::vector<QParams> qparams(kRows);
-  for (int64_t row = 0; row < kRows; ++row) qparams[row] = kSome[row % std::size(kSome)];
+  std::vector<QParams> qparams(kGroupedRows);
+  for (int64_t row = 0; row < kGroupedRows; ++row) qparams[row] = kSome[row % std::size(kSome)];
   ForEachSimdTarget([&] {
     for (int64_t cols = 1; cols <= kMaxCols; ++cols) {
       FloatRows rows = SomeRows(cols);
-      for (int64_t row = 0; row < kRows; ++row)
+      for (int64_t row = 0; row < kGroupedRows; ++row)
         rows.Row(row)[row % cols] = kSpecial[(row + cols) % std::size(kSpecial)];
       for (int bits = 1; bits <= 9; ++bits) {
         QParamsRule rule = RuleOf(std::min(bits, 8));
         if (bits == 9) rule.quant_min = -128, rule.quant_max = 127;
-        PackedBuffer got(kRows, cols, std::min(bits, 8));
-        PackedBuffer want(kRows, cols, std::min(bits, 8));
-        ASSERT_EQ(QuantizeRowsWithQParams(rows.View(kRows, cols), qparams.data(), rule, std::min(bits, 8), got.out),
-                  kRows);
-        ASSERT_EQ(reference::QuantizeRowsWithQParams(rows.View(kRows, cols), qparams.data(), rule, std::min(bits, 8),
-                                                     want.out),
-                  kRows);
+        PackedBuffer got(kGroupedRows, cols, std::min(bits, 8));
+        PackedBuffer want(kGroupedRows, cols, std::min(bits, 8));
+        ASSERT_EQ(
+            QuantizeRowsWithQParams(rows.View(kGroupedRows, cols), qparams.data(), rule, std::min(bits, 8), got.out),
+            kGroupedRows);
+        ASSERT_EQ(reference::QuantizeRowsWithQParams(rows.View(kGroupedRows, cols), qparams.data(), rule,
+                                                     std::min(bits, 8), want.out),
+                  kGroupedRows);
         ASSERT_EQ(got.memory, want.memory) << "cols " << cols << " bits " << bits;
       }
     }
@@ -237,15 +239,15 @@ TEST(QuantizeRowsKernelsTest, GivenQParamsEqualReferenceOnEveryTarget) {
 }
 
 TEST(QuantizeRowsKernelsTest, GivenQParamsReportTheFirstRowThatIsNotFinite) {
-  const std::vector<QParams> qparams(kRows);
+  const std::vector<QParams> qparams(kGroupedRows);
   for (const int64_t cols : {3, 16, 21, 64}) {
     for (const float bad : {kFloatNaN, -kFloatNaN, kFloatInfinity, -kFloatInfinity}) {
       ForEachSimdTarget([&] {
-        for (int64_t row = 0; row < kRows; ++row) {
+        for (int64_t row = 0; row < kGroupedRows; ++row) {
           FloatRows rows = SomeRows(cols);
-          for (const int64_t bad_row : {row, (row + kRows) / 2}) rows.Row(bad_row)[row * 5 % cols] = bad;
-          const TableView x = rows.View(kRows, cols);
-          PackedBuffer out(kRows, cols, 4);
+          for (const int64_t bad_row : {row, (row + kGroupedRows) / 2}) rows.Row(bad_row)[row * 5 % cols] = bad;
+          const TableView x = rows.View(kGroupedRows, cols);
+          PackedBuffer out(kGroupedRows, cols, 4);
           ASSERT_EQ(QuantizeRowsWithQParams(x, qparams.data(), RuleOf(4), 4, out.out), row) << bad;
           ASSERT_EQ(reference::QuantizeRowsWithQParams(x, qparams.data(), RuleOf(4), 4, out.out), row) << bad;
         }
