@@ -5,16 +5,20 @@
 //   from memory   the caches are evicted first: otherwise the small table would be timed in the cache and the large one
 //                 in memory. What is left, and is the same for both modules, is translating addresses: the large
 //                 table's rows lie on a hundred times as many pages, and the tables that say where are in memory, too.
-//   from cache    the same batch again: its rows and their pages are known by now, so that only work is timed.
+//   from cache    the same batch again: its rows are in the cache by now, and of the pages what the processor
+//   remembers.
 //
 //   table_size_bench [LOOKUPS] [DIM] [REPETITIONS]      default 4096 64 51
 //
 // Prints medians and how they grow; exit code 1 if QAT from memory grows over 1.25 times as much as plain float
 // look-ups do, or QAT from cache over 1.25 times. A forward that passed over the table would grow a hundredfold.
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
+#include <fstream>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -104,6 +108,16 @@ class TimedTable {
   eqat::nn::LookupContext context_;
 };
 
+// A line of /proc/self/smaps_rollup.
+double ProcessGigabytes(const std::string& key) {
+  std::ifstream rollup("/proc/self/smaps_rollup");
+  std::string word;
+  double kilobytes = 0;
+  while (rollup >> word && word != key) continue;
+  rollup >> kilobytes;
+  return kilobytes / 1e6;
+}
+
 void EvictCaches(std::vector<char>& memory) {
   for (size_t i = 0; i < memory.size(); i += 64) ++memory[i];
 }
@@ -162,11 +176,11 @@ int main(int argc, char** argv) {
   std::printf("%lld look-ups, dim %lld, medians of %lld in us, one thread\n", static_cast<long long>(lookups),
               static_cast<long long>(dim), static_cast<long long>(repetitions));
   std::printf("%-35s %12s %12s %8s\n", "rows", "100,000", "10,000,000", "growth");
-  const double qat_growth = qat.PrintFromMemory("QAT training forward");
-  const double float_growth = plain.PrintFromMemory("float look-up");
-  const double cached_growth = qat.PrintFromCache("QAT training forward");
-  plain.PrintFromCache("float look-up");
-  std::printf("from memory QAT grows %.2f times as much as float, from cache %.2f times (bounds %.2f)\n",
-              qat_growth / float_growth, cached_growth, kBound);
-  return qat_growth <= kBound * float_growth && cached_growth <= kBound ? 0 : 1;
+  const double from_memory = qat.PrintFromMemory("QAT training forward") / plain.PrintFromMemory("float look-up");
+  const double from_cache = qat.PrintFromCache("QAT training forward") / plain.PrintFromCache("float look-up");
+  std::printf("QAT grows %.2f times as much as float from memory, %.2f times from cache (bound %.2f)\n", from_memory,
+              from_cache, kBound);
+  std::printf("%.1f GB of %.1f GB of anonymous memory are on huge pages\n", ProcessGigabytes("AnonHugePages:"),
+              ProcessGigabytes("Anonymous:"));
+  return std::max(from_memory, from_cache) <= kBound ? 0 : 1;
 }
