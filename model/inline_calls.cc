@@ -15,6 +15,8 @@ namespace {
 
 // Nested calls multiply: a small file could ask for any number of nodes.
 constexpr size_t kMaxNodes = 1'000'000;
+// Of calls within calls, each of which is one on the stack here.
+constexpr size_t kMaxDepth = 256;
 
 std::string Join(const std::string& scope, const std::string& name) {
   return scope.empty() ? name : absl::StrCat(scope, ".", name);
@@ -67,7 +69,10 @@ class Inliner {
     const auto* nested = std::get_if<GraphModule>(find_(*target));
     if (nested == nullptr) return 1;
     const auto [known, is_new] = nodes_of_.emplace(*target, 1);
-    if (is_new) known->second = NodesOf(nested->graph, *target);
+    if (!is_new || depth_ == kMaxDepth) return known->second;
+    ++depth_;
+    known->second = NodesOf(nested->graph, *target);
+    --depth_;
     return known->second;
   }
 
@@ -114,6 +119,10 @@ class Inliner {
       return InvalidArgument(place, absl::StrCat("wrong number of arguments for model ", node.target),
                              absl::StrCat(node.args.size()), absl::StrCat(inputs));
     }
+    if (active_.size() == kMaxDepth) {
+      return ResourceExhausted(absl::StrCat("model ", node.target), "models call one another too deeply", "",
+                               absl::StrCat("at most ", kMaxDepth));
+    }
     if (!active_.insert(node.target).second) {
       return InvalidArgument(place, "a model calls itself", node.target, "models nested without a cycle");
     }
@@ -131,6 +140,7 @@ class Inliner {
   const FindModule find_;
   Graph flat_;
   std::map<std::string, size_t> nodes_of_;  // NodesOf of nested models
+  size_t depth_ = 0;                        // of NodesOf
   std::set<std::string> names_;
   std::set<std::string> active_;  // nested models whose bodies are being appended
 };

@@ -9,6 +9,7 @@
 namespace eqat::model {
 namespace {
 
+using ::eqat::testing::IsOk;
 using ::eqat::testing::StatusIs;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
@@ -150,18 +151,42 @@ TEST(InlineCalls, RefusesEveryMistakeByName) {
   EXPECT_THAT(set_graph(modules, call), is("m: graph node output: an argument is not an earlier node (got q"));
 }
 
-// 2^40 nodes from 40 models that call the one before twice.
-TEST(InlineCalls, RefusesToGrowWithoutBound) {
+// Models m0 to m`depth`, each of which calls the one before it `times` times; m0 is a ReLU.
+Model Chain(int depth, int times) {
   Model model;
   Add(model, "m0", GraphModule{{{Input("x"), Call("y", Function::kReLU, {"x"}), Output("y")}}});
-  for (int i = 1; i <= 40; ++i) {
-    const std::string inner = absl::StrCat("m", i - 1), name = absl::StrCat("m", i);
-    Add(model, name,
-        GraphModule{{{Input("x"), CallNested("a", "inner", {"x"}), CallNested("b", "inner", {"a"}), Output("b")}}});
-    Add(model, name + ".inner", InterfaceModule{inner});
+  for (int i = 1; i <= depth; ++i) {
+    const std::string name = absl::StrCat("m", i);
+    GraphModule caller;
+    caller.graph.nodes.push_back(Input("x"));
+    std::string value = "x";
+    for (int k = 0; k < times; ++k) {
+      const std::string call = absl::StrCat("call", k);
+      caller.graph.nodes.push_back(CallNested(call, "inner", {value}));
+      value = call;
+    }
+    caller.graph.nodes.push_back(Output(value));
+    Add(model, name, std::move(caller));
+    Add(model, name + ".inner", InterfaceModule{absl::StrCat("m", i - 1)});
   }
-  EXPECT_THAT(model.SetGraph({{Input("x"), CallNested("a", "m40", {"x"}), Output("a")}}),
+  return model;
+}
+
+Graph CallOf(const std::string& name) { return {{Input("x"), CallNested("a", name, {"x"}), Output("a")}}; }
+
+// 2^40 nodes from 40 models that call the one before twice.
+TEST(InlineCalls, RefusesToGrowWithoutBound) {
+  EXPECT_THAT(Chain(40, 2).SetGraph(CallOf("m40")),
               StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("at most 1000000")));
+}
+
+TEST(InlineCalls, RefusesToDescendWithoutBound) {
+  EXPECT_THAT(Chain(255, 1).SetGraph(CallOf("m255")), IsOk());
+  for (const int depth : {256, 30'000}) {
+    EXPECT_THAT(Chain(depth, 1).SetGraph(CallOf(absl::StrCat("m", depth))),
+                StatusIs(absl::StatusCode::kResourceExhausted,
+                         HasSubstr("models call one another too deeply (expected at most 256)")));
+  }
 }
 
 }  // namespace
