@@ -15,7 +15,7 @@ namespace {
 
 // Nested calls multiply: a small file could ask for any number of nodes.
 constexpr size_t kMaxNodes = 1'000'000;
-// Of calls within calls, each of which is one on the stack here.
+// Of calls within calls, each of which is one on the stack here, and of interfaces that stand for interfaces.
 constexpr size_t kMaxDepth = 256;
 
 std::string Join(const std::string& scope, const std::string& name) {
@@ -163,6 +163,10 @@ absl::StatusOr<std::string> ResolveCall(std::string name, FindModule find) {
     if (module == nullptr) return InvalidArgument("call", "no module of this name", name);
     const auto* interface = std::get_if<InterfaceModule>(module);
     if (interface == nullptr) return name;
+    if (seen.size() == kMaxDepth) {
+      return ResourceExhausted("call", "interfaces implement one another too deeply", name,
+                               absl::StrCat("at most ", kMaxDepth));
+    }
     if (!seen.insert(name).second) {
       return InvalidArgument("call", "interfaces implement one another in a cycle", name, "a concrete module");
     }

@@ -189,5 +189,15 @@ TEST(InlineCalls, RefusesToDescendWithoutBound) {
   }
 }
 
+TEST(InlineCalls, RefusesLongChainsOfInterfaces) {
+  Model model;
+  Add(model, "i0", ReLU{});
+  for (int i = 1; i <= 257; ++i) Add(model, absl::StrCat("i", i), InterfaceModule{absl::StrCat("i", i - 1)});
+  EXPECT_THAT(model.SetGraph(CallOf("i256")), IsOk());
+  EXPECT_THAT(model.SetGraph(CallOf("i257")),
+              StatusIs(absl::StatusCode::kResourceExhausted,
+                       HasSubstr("interfaces implement one another too deeply (got i1, expected at most 256)")));
+}
+
 }  // namespace
 }  // namespace eqat::model
