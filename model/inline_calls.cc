@@ -41,7 +41,7 @@ class Inliner {
 
   absl::StatusOr<Graph> Run(const Graph& graph) {
     if (NodesOf(graph, "") > kMaxNodes) {
-      return ResourceExhausted("graph", "too many nodes once the calls of nested models are inlined", "",
+      return ResourceExhausted("graph", "too many nodes and calls once the calls of nested models are inlined", "",
                                absl::StrCat("at most ", kMaxNodes));
     }
     // Names of the model's own nodes stay.
@@ -51,8 +51,9 @@ class Inliner {
   }
 
  private:
-  // How many nodes `graph` becomes, but no more than kMaxNodes + 1. Each model is counted once, however often it is
-  // called. What cannot be inlined counts as one node: AppendBody says what is wrong with it.
+  // How many nodes `graph` becomes and calls are inlined for it, but no more than kMaxNodes + 1. Each model is looked
+  // at once, however often it is called. What cannot be inlined counts as one node: AppendBody says what is wrong with
+  // it.
   size_t NodesOf(const Graph& graph, const std::string& scope) {
     size_t nodes = 0;
     for (const Node& node : graph.nodes) {
@@ -71,7 +72,7 @@ class Inliner {
     const auto [known, is_new] = nodes_of_.emplace(*target, 1);
     if (!is_new || depth_ == kMaxDepth) return known->second;
     ++depth_;
-    known->second = NodesOf(nested->graph, *target);
+    known->second = 1 + NodesOf(nested->graph, *target);
     --depth_;
     return known->second;
   }
