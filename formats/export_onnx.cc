@@ -100,7 +100,8 @@ class OnnxExport {
     const size_t rank = shapes_.at(ids)->size();
     if (rank == 1) return AddLookup(table, ids, ids + ".offsets");
     if (table.is_bag() && rank != 2) {
-      return InvalidArgument(ids, "a bag takes one or two dimensions", model::ShapePatternText(*shapes_.at(ids)), "");
+      return InvalidArgument(ids, "these indices are no bags", model::ShapePatternText(*shapes_.at(ids)),
+                             "one or two dimensions");
     }
     AddInputOnce(ids, OnnxType::kInt64, DimsOf(ids));
     const std::string flat = graph_.AddNode("Reshape", {ids, graph_.AddInts({-1})});
@@ -129,12 +130,13 @@ class OnnxExport {
   absl::Status AddModel(model::Graph graph) {
     EQAT_ASSIGN_OR_RETURN(shapes_, ShapesOf(graph));
     // Indices are a list unless the model says otherwise: an ONNX input has one rank.
-    for (Node& node : graph.nodes) {
+    std::set<std::string> lists;
+    for (const Node& node : graph.nodes) {
       if (node.op != Op::kCallModule || model::AsLookup(*job_.model.Find(node.target)) == nullptr) continue;
-      if (shapes_.at(node.args[0]).has_value()) continue;
-      std::find_if(graph.nodes.begin(), graph.nodes.end(), [&](const Node& input) {
-        return input.name == node.args[0];
-      })->shape = std::vector<int64_t>{model::kAnySize};
+      if (!shapes_.at(node.args[0]).has_value()) lists.insert(node.args[0]);
+    }
+    for (Node& node : graph.nodes) {
+      if (lists.count(node.name) > 0) node.shape = std::vector<int64_t>{model::kAnySize};
     }
     EQAT_ASSIGN_OR_RETURN(shapes_, ShapesOf(graph));
     for (const Node& node : graph.nodes) {
