@@ -5,13 +5,12 @@
 //   from memory   the caches are evicted first: otherwise the small table would be timed in the cache and the large one
 //                 in memory. What is left, and is the same for both modules, is translating addresses: the large
 //                 table's rows lie on a hundred times as many pages, and the tables that say where are in memory, too.
-//   from cache    the same batch again: its rows are in the cache by now, and of the pages what the processor
-//   remembers.
+//   from cache    the same batch again: its rows are in the cache by now, its pages as far as the processor keeps them.
 //
 //   table_size_bench [LOOKUPS] [DIM] [REPETITIONS]      default 4096 64 51
 //
-// Prints medians and how they grow; exit code 1 if QAT from memory grows over 1.25 times as much as plain float
-// look-ups do, or QAT from cache over 1.25 times. A forward that passed over the table would grow a hundredfold.
+// Prints medians, how they grow, and how much of the memory lies on huge pages; exit code 1 if QAT grows over 1.25
+// times as much as plain float look-ups do. A forward that passed over the table would grow a hundredfold.
 #include <algorithm>
 #include <chrono>
 #include <cstdint>

@@ -44,7 +44,7 @@ function(eqat_library name)
   endif()
   # Kernels include themselves once for each vector target, which works only for a file of its own.
   set(kernel_sources ${arg_SOURCES})
-  list(FILTER kernel_sources INCLUDE REGEX "kernels|\\.pb\\.cc$")
+  list(FILTER kernel_sources INCLUDE REGEX "kernels")
   set_source_files_properties(${kernel_sources} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
   if(EQAT_SANITIZE AND arg_SOURCES AND NOT EQAT_BUILD_FUZZERS)
     # What is no kernel computes little; instrumented, it compiles in half the time without optimization.
