@@ -59,6 +59,7 @@ class Dataset {
 
  private:
   friend class DatasetReader;
+  friend class RowParser;
   struct DenseColumn {
     std::string input;
     int64_t width = 0;

@@ -1,5 +1,5 @@
-// Dataset::Read: lines to columns. A line goes straight into the columns; a bad one is taken back.
-#include <algorithm>
+// Dataset::Read: files to columns. One thread reads lines while the others parse those that were read before; what a
+// block of lines gives does not depend on who parses it, and blocks are joined in the order of the files.
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -10,82 +10,20 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "core/error.h"
+#include "core/parallel_for.h"
 #include "core/status_macros.h"
-#include "io/number_text.h"
 #include "train/dataset.h"
 #include "train/field_parser.h"
 #include "train/fingerprint.h"
 #include "train/line_reader.h"
+#include "train/row_parser.h"
 
 namespace eqat::train {
 namespace {
 
-constexpr int64_t kLinesPerProgress = 8192;
-
-void SplitInto(std::string_view line, char separator, std::vector<std::string_view>& fields) {
-  fields.clear();
-  for (;;) {
-    const size_t end = line.find(separator);
-    fields.push_back(line.substr(0, end));
-    if (end == std::string_view::npos) return;
-    line.remove_prefix(end + 1);
-  }
-}
-
-std::string ColumnText(const ColumnRef& column) {
-  if (const std::string* name = std::get_if<std::string>(&column)) return absl::StrCat("column '", *name, "'");
-  return absl::StrCat("column ", std::get<int64_t>(column));
-}
-
-// One file's columns: where each reference of the spec stands.
-class Columns {
- public:
-  Columns(const DataSpec& spec, const std::string& file) : spec_(spec), file_(file) {}
-
-  void SetHeader(std::string_view line) {
-    std::vector<std::string_view> fields;
-    SplitInto(line, '\t', fields);
-    names_.assign(fields.begin(), fields.end());
-    count_ = static_cast<int64_t>(names_.size());
-  }
-  // Without a header the first line says how many columns there are.
-  void SetCount(int64_t count) { count_ = count; }
-  int64_t count() const { return count_; }
-
-  absl::StatusOr<int64_t> PositionOf(const ColumnRef& column) const {
-    if (const int64_t* position = std::get_if<int64_t>(&column)) {
-      if (*position < count_) return *position;
-      return InvalidArgument(file_, "no such column", absl::StrCat("position ", *position, " in ", spec_.path),
-                             absl::StrCat("a position below ", count_));
-    }
-    const std::string& name = std::get<std::string>(column);
-    const auto found = std::find(names_.begin(), names_.end(), name);
-    if (found == names_.end()) {
-      return InvalidArgument(file_, "no such column", absl::StrCat("'", name, "' in ", spec_.path),
-                             absl::StrCat("one of ", NamesText()));
-    }
-    if (std::find(found + 1, names_.end(), name) != names_.end()) {
-      return InvalidArgument(absl::StrCat(file_, ":1"), "column name stands in the header twice", FieldExcerpt(name));
-    }
-    return found - names_.begin();
-  }
-
- private:
-  // A file that is no table has a first line of any length and of any bytes.
-  std::string NamesText() const {
-    constexpr size_t kMaxNames = 32;
-    const auto end = names_.begin() + static_cast<std::ptrdiff_t>(std::min(names_.size(), kMaxNames));
-    const auto append = [](std::string* out, const std::string& name) { absl::StrAppend(out, FieldExcerpt(name)); };
-    return absl::StrCat(absl::StrJoin(names_.begin(), end, ", ", append), end == names_.end() ? "" : ", ...");
-  }
-
-  const DataSpec& spec_;
-  const std::string& file_;
-  std::vector<std::string> names_;
-  int64_t count_ = -1;
-};
+constexpr size_t kBlockBytes = size_t{1} << 18;
+constexpr size_t kBlocksPerThread = 2;
 
 }  // namespace
 
@@ -106,7 +44,9 @@ class DatasetReader {
       finished_bytes_ += reader_->file_bytes();
     }
     if (progress_) progress_(total_bytes_, total_bytes_);
-    Finish();
+    data_ = empty_;
+    Join();
+    FindFingerprint();
     return std::move(data_);
   }
 
@@ -119,9 +59,8 @@ class DatasetReader {
       DenseColumn column;
       column.input = dense.input;
       column.width = static_cast<int64_t>(dense.columns.size());
-      data_.dense_.push_back(std::move(column));
+      empty_.dense_.push_back(std::move(column));
     }
-    dense_positions_.resize(spec_.dense.size());
     for (const CategoricalSpec& categorical : spec_.categorical) {
       Vocabulary vocabulary;
       if (categorical.encoding == Encoding::kVocabulary) {
@@ -133,167 +72,116 @@ class DatasetReader {
       column.has_weights = categorical.weights_column.has_value();
       column.bound = IndexBound(categorical, vocabulary);
       if (column.multi_valued) column.begins = {0};
-      data_.categorical_.push_back(std::move(column));
+      empty_.categorical_.push_back(std::move(column));
       vocabularies_.push_back(std::move(vocabulary));
     }
-    categorical_positions_.resize(spec_.categorical.size());
     return absl::OkStatus();
   }
 
   absl::Status ReadFile() {
-    Columns columns(spec_, reader_->path());
-    std::string_view line;
-    if (spec_.header) {
-      if (!reader_->Next(&line)) {
-        EQAT_RETURN_IF_ERROR(reader_->status());
-        return InvalidArgument(absl::StrCat(reader_->path(), ":1"), "no header line");
-      }
-      columns.SetHeader(line);
-      EQAT_RETURN_IF_ERROR(FindPositions(columns));
+    std::string_view first_line;
+    if (!reader_->Next(&first_line)) {
+      EQAT_RETURN_IF_ERROR(reader_->status());
+      if (!spec_.header) return absl::OkStatus();
+      return InvalidArgument(absl::StrCat(reader_->path(), ":1"), "no header line");
     }
-    while (reader_->Next(&line)) {
-      SplitInto(line, '\t', fields_);
-      if (columns.count() < 0) {
-        columns.SetCount(static_cast<int64_t>(fields_.size()));
-        EQAT_RETURN_IF_ERROR(FindPositions(columns));
+    EQAT_ASSIGN_OR_RETURN(const RowParser parser, RowParser::Create(spec_, vocabularies_, reader_->path(), first_line));
+    std::vector<LineBlock> blocks = NextBlocks(spec_.header ? nullptr : &first_line);
+    while (!blocks.empty()) {
+      std::vector<LineBlock> next_blocks;
+      std::vector<Dataset> parts(blocks.size(), empty_);
+      std::vector<absl::Status> statuses(blocks.size());
+      ParallelFor(1 + static_cast<int64_t>(blocks.size()), 1, [&](int64_t task, int64_t /*end*/) {
+        if (task == 0) {
+          next_blocks = NextBlocks(nullptr);
+        } else {
+          statuses[task - 1] = parser.Parse(blocks[task - 1], parts[task - 1]);
+        }
+      });
+      for (size_t i = 0; i < blocks.size(); ++i) {
+        EQAT_RETURN_IF_ERROR(statuses[i]);
+        parts_.push_back(std::move(parts[i]));
       }
-      if (const absl::Status status = AddRow(columns.count()); status.ok()) {
-        ++data_.rows_;
-      } else if (spec_.bad_lines == BadLines::kSkip) {
-        TakeBack();
-        ++data_.skipped_lines_;
-      } else {
-        return status;
-      }
-      if (progress_ && reader_->line_number() % kLinesPerProgress == 0) {
-        progress_(finished_bytes_ + reader_->bytes_read(), total_bytes_);
-      }
+      blocks = std::move(next_blocks);
+      if (progress_) progress_(finished_bytes_ + reader_->bytes_read(), total_bytes_);
     }
     return reader_->status();
   }
 
-  absl::Status FindPositions(const Columns& columns) {
-    EQAT_ASSIGN_OR_RETURN(label_position_, columns.PositionOf(spec_.label));
-    for (size_t i = 0; i < spec_.dense.size(); ++i) {
-      dense_positions_[i].clear();
-      for (const ColumnRef& column : spec_.dense[i].columns) {
-        EQAT_ASSIGN_OR_RETURN(int64_t position, columns.PositionOf(column));
-        dense_positions_[i].push_back(position);
+  // `line`, if it is not null, and as many of the lines that follow as keep all threads busy for a while. None at the
+  // end of the file and after an error of the reader.
+  std::vector<LineBlock> NextBlocks(const std::string_view* line) {
+    std::vector<LineBlock> blocks;
+    const size_t most_bytes = kBlockBytes * kBlocksPerThread * static_cast<size_t>(NumThreads());
+    size_t bytes = 0;
+    const auto add = [&](std::string_view text) {
+      if (blocks.empty() || blocks.back().text.size() >= kBlockBytes) {
+        blocks.emplace_back().first_line = reader_->line_number();
       }
+      blocks.back().Add(text);
+      bytes += text.size() + 1;
+    };
+    if (line != nullptr) add(*line);
+    for (std::string_view next; bytes < most_bytes && reader_->Next(&next);) add(next);
+    return blocks;
+  }
+
+  // All parts in one, column by column.
+  void Join() {
+    for (const Dataset& part : parts_) {
+      data_.rows_ += part.rows_;
+      data_.skipped_lines_ += part.skipped_lines_;
     }
-    for (size_t i = 0; i < spec_.categorical.size(); ++i) {
-      const CategoricalSpec& categorical = spec_.categorical[i];
-      EQAT_ASSIGN_OR_RETURN(categorical_positions_[i].values, columns.PositionOf(categorical.column));
-      if (categorical.weights_column) {
-        EQAT_ASSIGN_OR_RETURN(categorical_positions_[i].weights, columns.PositionOf(*categorical.weights_column));
-      }
-    }
-    return absl::OkStatus();
-  }
-
-  absl::Status BadLine(absl::string_view what, absl::string_view got, absl::string_view expected) const {
-    return InvalidArgument(absl::StrCat(reader_->path(), ":", reader_->line_number()), what, got, expected);
-  }
-  absl::Status BadField(const ColumnRef& column, std::string_view field, absl::string_view expected) const {
-    return BadLine(absl::StrCat(ColumnText(column), " is invalid"), FieldExcerpt(field), expected);
-  }
-
-  absl::Status AddRow(int64_t num_columns) {
-    if (static_cast<int64_t>(fields_.size()) != num_columns) {
-      return BadLine("wrong number of columns", absl::StrCat(fields_.size()), absl::StrCat(num_columns));
-    }
-    const std::optional<float> label = io::ParseFloat(fields_[label_position_]);
-    if (!label) return BadField(spec_.label, fields_[label_position_], "a finite number");
-    data_.labels_.push_back(*label);
-    for (size_t i = 0; i < spec_.dense.size(); ++i) EQAT_RETURN_IF_ERROR(AddDense(i));
-    for (size_t i = 0; i < spec_.categorical.size(); ++i) EQAT_RETURN_IF_ERROR(AddCategorical(i));
-    return absl::OkStatus();
-  }
-
-  absl::Status AddDense(size_t i) {
-    const DenseSpec& spec = spec_.dense[i];
-    for (size_t c = 0; c < spec.columns.size(); ++c) {
-      const std::string_view field = fields_[dense_positions_[i][c]];
-      std::optional<float> value = field.empty() ? spec.missing : io::ParseFloat(field);
-      if (!value) return BadField(spec.columns[c], field, "a finite number");
-      value = Apply(spec.transform, *value);
-      if (!value) return BadField(spec.columns[c], field, "a number above -1, for log1p");
-      data_.dense_[i].values.push_back(*value);
-    }
-    return absl::OkStatus();
-  }
-
-  absl::Status AddIndex(size_t i, std::string_view value) {
-    const CategoricalSpec& spec = spec_.categorical[i];
-    if (value.empty()) return BadField(spec.column, value, "a value that is not empty");
-    const IndexResult result = ParseIndex(spec, vocabularies_[i], value);
-    if (result.expected != nullptr) return BadField(spec.column, value, result.expected);
-    data_.categorical_[i].indices.push_back(result.index);
-    return absl::OkStatus();
-  }
-
-  absl::Status AddCategorical(size_t i) {
-    const CategoricalSpec& spec = spec_.categorical[i];
-    CategoricalColumn& column = data_.categorical_[i];
-    const std::string_view field = fields_[categorical_positions_[i].values];
-    const size_t first = column.indices.size();
-    if (!spec.multi_valued) {
-      if (field.empty() && spec.missing) {
-        column.indices.push_back(*spec.missing);
+    const int64_t num_dense = static_cast<int64_t>(data_.dense_.size());
+    const int64_t num_categorical = static_cast<int64_t>(data_.categorical_.size());
+    ParallelFor(1 + num_dense + num_categorical, 1, [&](int64_t task, int64_t /*end*/) {
+      if (task < num_dense) {
+        JoinVectors([&](Dataset & data) -> auto& { return data.dense_[task].values; });
+      } else if (task == num_dense + num_categorical) {
+        JoinVectors([](Dataset & data) -> auto& { return data.labels_; });
       } else {
-        EQAT_RETURN_IF_ERROR(AddIndex(i, field));
+        const int64_t i = task - num_dense;
+        JoinVectors([&](Dataset & data) -> auto& { return data.categorical_[i].weights; });
+        if (data_.categorical_[i].multi_valued) JoinBegins(i);
+        JoinVectors([&](Dataset & data) -> auto& { return data.categorical_[i].indices; });
       }
-    } else {
-      if (!field.empty()) {
-        SplitInto(field, spec.separator, values_);
-        for (const std::string_view value : values_) EQAT_RETURN_IF_ERROR(AddIndex(i, value));
-      }
-      column.begins.push_back(static_cast<int64_t>(column.indices.size()));
-    }
-    return column.has_weights ? AddWeights(i, column.indices.size() - first) : absl::OkStatus();
+    });
+    parts_.clear();
   }
 
-  absl::Status AddWeights(size_t i, size_t num_values) {
-    const CategoricalSpec& spec = spec_.categorical[i];
-    const std::string_view field = fields_[categorical_positions_[i].weights];
-    values_.clear();
-    if (!field.empty()) SplitInto(field, spec.separator, values_);
-    if (values_.size() != num_values) {
-      return BadLine(absl::StrCat(ColumnText(*spec.weights_column), " has the wrong number of weights"),
-                     absl::StrCat(values_.size()), absl::StrCat(num_values, ", as ", ColumnText(spec.column)));
-    }
-    for (const std::string_view value : values_) {
-      const std::optional<float> weight = io::ParseFloat(value);
-      if (!weight) return BadField(*spec.weights_column, value, "finite numbers");
-      data_.categorical_[i].weights.push_back(*weight);
-    }
-    return absl::OkStatus();
-  }
-
-  // Back to rows_ whole rows.
-  void TakeBack() {
-    data_.labels_.resize(data_.rows_);
-    for (DenseColumn& column : data_.dense_) column.values.resize(data_.rows_ * column.width);
-    for (CategoricalColumn& column : data_.categorical_) {
-      if (column.multi_valued) column.begins.resize(data_.rows_ + 1);
-      column.indices.resize(column.multi_valued ? column.begins.back() : data_.rows_);
-      if (column.has_weights) column.weights.resize(column.indices.size());
+  // The vector that `vector_of` picks, of all parts; theirs are freed on the way.
+  template <typename VectorOf>
+  void JoinVectors(VectorOf vector_of) {
+    auto& whole = vector_of(data_);
+    size_t size = 0;
+    for (Dataset& part : parts_) size += vector_of(part).size();
+    whole.reserve(size);
+    for (Dataset& part : parts_) {
+      auto values = std::move(vector_of(part));
+      whole.insert(whole.end(), values.begin(), values.end());
     }
   }
 
-  void Finish() {
+  // Before the indices are joined, whose number in each part it needs.
+  void JoinBegins(int64_t i) {
+    std::vector<int64_t>& whole = data_.categorical_[i].begins;
+    whole.reserve(data_.rows_ + 1);
+    int64_t before = 0;
+    for (Dataset& part : parts_) {
+      const std::vector<int64_t> begins = std::move(part.categorical_[i].begins);
+      for (size_t row = 1; row < begins.size(); ++row) whole.push_back(before + begins[row]);
+      before += begins.back();
+    }
+  }
+
+  void FindFingerprint() {
     Fingerprint fingerprint;
     fingerprint.AddValues(data_.labels_);
-    data_.labels_.shrink_to_fit();
-    for (DenseColumn& column : data_.dense_) {
-      column.values.shrink_to_fit();
+    for (const DenseColumn& column : data_.dense_) {
       fingerprint.AddBytes(column.input);
       fingerprint.AddValues(column.values);
     }
-    for (CategoricalColumn& column : data_.categorical_) {
-      column.indices.shrink_to_fit();
-      column.begins.shrink_to_fit();
-      column.weights.shrink_to_fit();
+    for (const CategoricalColumn& column : data_.categorical_) {
       fingerprint.AddBytes(column.input);
       fingerprint.AddValues(column.indices);
       fingerprint.AddValues(column.begins);
@@ -302,25 +190,15 @@ class DatasetReader {
     data_.fingerprint_ = fingerprint.value();
   }
 
-  struct CategoricalPositions {
-    int64_t values = 0;
-    int64_t weights = 0;
-  };
-
   const DataSpec& spec_;
   const std::function<void(int64_t, int64_t)>& progress_;
-  Dataset data_;
+  Dataset empty_;                         // the columns of the spec
   std::vector<Vocabulary> vocabularies_;  // as spec_.categorical; empty for other encodings
+  std::unique_ptr<LineReader> reader_;    // of the file being read
   int64_t total_bytes_ = 0;
   int64_t finished_bytes_ = 0;
-
-  // Of the file being read.
-  std::unique_ptr<LineReader> reader_;
-  int64_t label_position_ = 0;
-  std::vector<std::vector<int64_t>> dense_positions_;
-  std::vector<CategoricalPositions> categorical_positions_;
-  std::vector<std::string_view> fields_;
-  std::vector<std::string_view> values_;  // of one multi-valued field
+  std::vector<Dataset> parts_;
+  Dataset data_;
 };
 
 absl::StatusOr<Dataset> Dataset::Read(const DataSpec& spec,

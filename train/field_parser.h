@@ -3,13 +3,14 @@
 #ifndef EQAT_TRAIN_FIELD_PARSER_H_
 #define EQAT_TRAIN_FIELD_PARSER_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 
-#include "absl/container/btree_map.h"
 #include "absl/status/statusor.h"
 #include "train/data_spec.h"
 
@@ -18,7 +19,13 @@ namespace eqat::train {
 // log1p for kLog1p; nullopt when that is not finite.
 std::optional<float> Apply(Transform transform, float value);
 
-using Vocabulary = absl::btree_map<std::string, int64_t, std::less<>>;
+// Finds words without making strings of them.
+struct WordHash {
+  using is_transparent = void;
+  size_t operator()(std::string_view word) const { return std::hash<std::string_view>()(word); }
+};
+using Vocabulary = std::unordered_map<std::string, int64_t, WordHash, std::equal_to<>>;
+
 // One value a line (plain or gzip), the line number from 0 is the index. InvalidArgument for an empty file and for a
 // value that stands there twice.
 absl::StatusOr<Vocabulary> ReadVocabulary(const std::string& path);

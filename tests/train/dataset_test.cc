@@ -142,6 +142,80 @@ TEST_F(DatasetTest, BadLinesAreSkippedWithoutTrace) {
   EXPECT_EQ(data.Fingerprint(), good.Fingerprint());
 }
 
+// Files are read in blocks of about 256 KiB, as many at a time as keep all threads busy.
+class DatasetOfManyBlocksTest : public DatasetTest {
+ protected:
+  static constexpr int64_t kLines = 100000;
+
+  ~DatasetOfManyBlocksTest() override { SetNumThreads(0); }
+
+  static std::string Line(int64_t i) {
+    return absl::StrCat(i % 2, "\t0.", i, "\t", i % 10, "\t", i,
+                        i % 3 == 0 ? "\t\t" : absl::StrCat("\t", i % 7, ",1\t2,", i), "\n");
+  }
+};
+
+TEST_F(DatasetOfManyBlocksTest, RowsAreThoseOfTheFile) {
+  std::string lines;
+  for (int64_t i = 0; i < kLines; ++i) absl::StrAppend(&lines, Line(i));
+  std::string spec = kPlainSpec;
+  spec.insert(spec.find("]"), ", \"b.tsv.gz\"");
+  Write("a.tsv", lines);
+  WriteGzip("b.tsv.gz", lines);
+  std::set<uint64_t> fingerprints;
+  for (const int num_threads : {1, 2, 5}) {
+    SetNumThreads(num_threads);
+    EQAT_ASSERT_OK_AND_ASSIGN(const Dataset data, ReadSpec(spec));
+    ASSERT_EQ(data.rows(), 2 * kLines);
+    const Batch batch = data.MakeBatch(data.Order(0, 0, /*shuffle=*/false));
+    const Batch::Jagged& values = batch.jagged.at("t");
+    for (int64_t row = 0; row < data.rows(); ++row) {
+      const int64_t i = row % kLines;
+      ASSERT_EQ(batch.labels[row], static_cast<float>(i % 2)) << row;
+      ASSERT_EQ(batch.jagged.at("c").indices[row], i % 10) << row;
+      ASSERT_EQ(batch.jagged.at("c").weights[row], static_cast<float>(i)) << row;
+      const int64_t first = values.offsets[row];
+      ASSERT_EQ(values.offsets[row + 1] - first, i % 3 == 0 ? 0 : 2) << row;
+      if (i % 3 == 0) continue;
+      ASSERT_EQ(values.indices[first], i % 7) << row;
+      ASSERT_EQ(values.weights[first + 1], static_cast<float>(i)) << row;
+    }
+    fingerprints.insert(data.Fingerprint());
+  }
+  EXPECT_EQ(fingerprints.size(), 1u);
+}
+
+TEST_F(DatasetOfManyBlocksTest, TheFirstBadLineIsReportedAndAllAreSkipped) {
+  const std::set<int64_t> bad = {30000, 30001, 65000, kLines - 1};
+  std::string lines;
+  for (int64_t i = 0; i < kLines; ++i) absl::StrAppend(&lines, bad.count(i) != 0 ? "1\t2\n" : Line(i));
+  Write("a.tsv", lines);
+  std::string skipping = kPlainSpec;
+  skipping.insert(skipping.find("\"header\""), "\"bad_lines\": \"skip\", ");
+  for (const int num_threads : {1, 2, 5}) {
+    SetNumThreads(num_threads);
+    EXPECT_THAT(ReadSpec(kPlainSpec), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("a.tsv:30001: wrong")));
+    EQAT_ASSERT_OK_AND_ASSIGN(const Dataset data, ReadSpec(skipping));
+    EXPECT_EQ(data.skipped_lines(), 4);
+    EXPECT_EQ(data.rows(), kLines - 4);
+  }
+}
+
+// What cannot be read is reported after the bad lines before it, and not instead of them.
+TEST_F(DatasetOfManyBlocksTest, ErrorsOfTheFileComeAfterThoseOfItsLines) {
+  std::string lines;
+  for (int64_t i = 0; i < kLines; ++i) absl::StrAppend(&lines, Line(i));
+  const std::string path = WriteGzip("a.tsv.gz", lines);
+  std::string spec = kPlainSpec;
+  spec.insert(spec.find(".tsv") + 4, ".gz");
+  std::filesystem::resize_file(path, std::filesystem::file_size(path) - 100);
+  EXPECT_THAT(ReadSpec(spec), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("a.tsv.gz")));
+  lines.insert(0, "1\t2\t3\t1\t4\t1\n1\t2\n");
+  WriteGzip("a.tsv.gz", lines);
+  std::filesystem::resize_file(path, std::filesystem::file_size(path) - 100);
+  EXPECT_THAT(ReadSpec(spec), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("a.tsv.gz:2: wrong number")));
+}
+
 TEST_F(DatasetTest, ErrorsOfWholeFiles) {
   const std::string spec = R"({"version": 1, "files": ["a.tsv"], "label": {"column": "y"},
                               "dense": [{"input": "n", "columns": ["z"]}]})";
@@ -163,12 +237,14 @@ TEST_F(DatasetTest, ProgressEndsAtTheTotal) {
   EQAT_ASSERT_OK_AND_ASSIGN(const DataSpec spec, ReadDataSpec(Write("spec.json", testing::kSampleSpec)));
   int64_t last = -1;
   int64_t calls = 0;
+  SetNumThreads(1);  // more read more at a time
   EQAT_ASSERT_OK_AND_ASSIGN(const Dataset data, Dataset::Read(spec, [&](int64_t done, int64_t total) {
                               EXPECT_GE(done, last);
                               EXPECT_LE(done, total);
                               last = done;
                               ++calls;
                             }));
+  SetNumThreads(0);
   EXPECT_EQ(data.rows(), 20000);
   EXPECT_EQ(last, static_cast<int64_t>(std::filesystem::file_size(PathOf("sample.tsv"))));
   EXPECT_GE(calls, 3);
