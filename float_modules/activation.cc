@@ -109,7 +109,11 @@ Tensor ReLU(const Tensor& x) {
 
 Tensor ReLUBackward(const Tensor& y, const Tensor& grad_output) {
   assert(y.shape == grad_output.shape);
-  return Generate(y.shape, [&](int64_t i) { return y.values[i] <= 0 ? 0.0f : grad_output.values[i]; });
+  // The gradient is read whether or not it counts: otherwise a branch that nobody can predict decides.
+  return Generate(y.shape, [&](int64_t i) {
+    const float grad = grad_output.values[i];
+    return y.values[i] <= 0 ? 0.0f : grad;
+  });
 }
 
 Tensor Sigmoid(const Tensor& x) {
@@ -258,8 +262,10 @@ std::vector<Tensor> InteractDotBackward(absl::Span<const Tensor* const> features
   assert(grad_output.rank() == 2 && grad_output.shape[1] == pairs);
   std::vector<Tensor> gradients;
   for (const Tensor* const feature : features) gradients.emplace_back(feature->shape);
-  const auto add_scaled = [&](const Tensor& from, float g, int64_t row, Tensor& to) {
-    for (int64_t c = row * dim; c < (row + 1) * dim; ++c) to.values[c] += g * from.values[c];
+  const auto add_scaled = [dim](const Tensor& from, float g, int64_t row, Tensor& to) {
+    const float* __restrict from_row = from.values.data() + row * dim;
+    float* __restrict to_row = to.values.data() + row * dim;
+    for (int64_t c = 0; c < dim; ++c) to_row[c] += g * from_row[c];
   };
   ParallelFor(features[0]->shape[0], kActivationRows, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
