@@ -30,13 +30,14 @@ using eqat::HWY_NAMESPACE::RoundedWeightedSumOp;
 using eqat::HWY_NAMESPACE::SumOp;
 using eqat::HWY_NAMESPACE::WeightedSumOp;
 
-// Rows whose bounds are found together, a vector of them for each of the divisions.
+// Rows whose bounds are found together.
 constexpr int64_t kGroup = 8;
 // Rows whose parameters are found before any of them is quantized: they must still be in the first-level cache then.
-constexpr int64_t kChunk = 32;
+constexpr int64_t kMaxChunk = 64;
+constexpr int64_t kChunkFloats = 8192;
 // How far ahead rows are fetched (one for each that is quantized, as a burst would stall), and how much of each: into
 // the second-level cache, whose queue of misses is several times as long as the first's.
-constexpr int64_t kPrefetchRows = 64;
+constexpr int64_t kPrefetchRows = 96;
 constexpr int64_t kPrefetchFloats = 256;
 constexpr int64_t kFloatsPerCacheLine = 16;
 constexpr size_t kMaxLanes = 16;
@@ -49,13 +50,13 @@ using VGroup = hn::Vec<DGroup>;
 
 // Where the rows of one chunk are, and their parameters.
 struct ChunkParams {
-  const float* rows[kChunk];
-  HWY_ALIGN float scale[kChunk];
-  HWY_ALIGN float inverse[kChunk];
-  HWY_ALIGN float zero_point[kChunk];
-  HWY_ALIGN float zero_point_head[kChunk];    // zero_point = head + tail
-  HWY_ALIGN float minus_tail_scaled[kChunk];  // -tail * scale
-  uint8_t needs_no_double[kChunk];            // whether head and tail hold
+  const float* rows[kMaxChunk];
+  HWY_ALIGN float scale[kMaxChunk];
+  HWY_ALIGN float inverse[kMaxChunk];
+  HWY_ALIGN float zero_point[kMaxChunk];
+  HWY_ALIGN float zero_point_head[kMaxChunk];    // zero_point = head + tail
+  HWY_ALIGN float minus_tail_scaled[kMaxChunk];  // -tail * scale
+  uint8_t needs_no_double[kMaxChunk];            // whether head and tail hold
 };
 
 struct MinOf {
@@ -117,39 +118,43 @@ HWY_INLINE void ReduceGroup(const VGroup (&rows)[kGroup], Op op, float* HWY_REST
 enum class NanSearch { kRows, kSums };
 
 // Smallest and largest of a row, one for each lane of a vector. With NanSearch::kRows `zeros` becomes NaN for NaN or
-// infinity; otherwise NaN may be passed over.
-template <NanSearch kSearch>
-struct LaneBounds {
-  VF min, max;
-
-  HWY_INLINE LaneBounds(const float* HWY_RESTRICT row, int64_t cols, VF& zeros) {
-    const DF df;
-    const int64_t lanes = static_cast<int64_t>(hn::Lanes(df));
-    if (HWY_UNLIKELY(cols < lanes)) {
-      HWY_ALIGN float values[kMaxLanes];
-      std::fill_n(values, lanes, row[0]);
-      std::copy_n(row, cols, values);
-      min = max = hn::Load(df, values);
-      Search(min, zeros);
-      return;
-    }
-    min = max = hn::LoadU(df, row);
-    Search(min, zeros);
+// infinity; otherwise NaN may be passed over. kNarrow: the row has fewer columns than a vector has lanes.
+template <NanSearch kSearch, bool kNarrow>
+HWY_INLINE void FindLaneBounds(const float* HWY_RESTRICT row, int64_t cols, VF& min, VF& max, VF& zeros) {
+  const DF df;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(df));
+  const auto search = [&](VF values) HWY_ATTR {
+    if constexpr (kSearch == NanSearch::kRows) zeros = hn::MulAdd(values, hn::Zero(df), zeros);
+  };
+  if constexpr (kNarrow) {
+    HWY_ALIGN float values[kMaxLanes];
+    std::fill_n(values, lanes, row[0]);
+    std::copy_n(row, cols, values);
+    min = max = hn::Load(df, values);
+    search(min);
+  } else {
+    const VF first = hn::LoadU(df, row);
+    VF smallest = first;
+    VF largest = first;
+    search(first);
+    const auto add = [&](VF values) HWY_ATTR {
+      smallest = hn::Min(smallest, values);
+      largest = hn::Max(largest, values);
+      search(values);
+    };
     int64_t col = lanes;
-    for (; col + lanes <= cols; col += lanes) Add(hn::LoadU(df, row + col), zeros);
-    if (col < cols) Add(hn::LoadU(df, row + cols - lanes), zeros);  // again for some columns, which changes nothing
+    for (; col + 2 * lanes <= cols; col += 2 * lanes) {
+      const VF values0 = hn::LoadU(df, row + col);
+      const VF values1 = hn::LoadU(df, row + col + lanes);
+      add(values0);
+      add(values1);
+    }
+    if (col + lanes <= cols) add(hn::LoadU(df, row + col)), col += lanes;
+    if (col < cols) add(hn::LoadU(df, row + cols - lanes));  // again for some columns, which changes nothing
+    min = smallest;
+    max = largest;
   }
-
- private:
-  HWY_INLINE void Add(VF values, VF& zeros) {
-    min = hn::Min(min, values);
-    max = hn::Max(max, values);
-    Search(values, zeros);
-  }
-  static HWY_INLINE void Search(VF values, VF& zeros) {
-    if constexpr (kSearch == NanSearch::kRows) zeros = hn::MulAdd(values, hn::Zero(DF()), zeros);
-  }
-};
+}
 
 struct AffineRow {
   float scale, inverse, zero_point;
@@ -178,21 +183,22 @@ class Kernel {
     float_from_ = std::ldexp(1.0f, bits - 2);
     float_to_ = std::ldexp(1.0f, bits);
     head_shift_ = std::ldexp(1.5f, bits - 1);
+    chunk_rows_ = std::clamp(kChunkFloats / table.cols / kGroup * kGroup, kGroup, kMaxChunk);
     const bool starts_on_lines =
         reinterpret_cast<uintptr_t>(table.data) % 64 == 0 && table.stride % kFloatsPerCacheLine == 0;
     prefetch_floats_ = std::min(table.cols, kPrefetchFloats) + (starts_on_lines ? 0 : kFloatsPerCacheLine);
   }
 
-  // Parameters of the rows ids[0..count), 1 <= count <= kChunk; false where the kernel does not hold.
+  // Rows of a chunk: whole groups.
+  int64_t chunk_rows() const { return chunk_rows_; }
+
+  // Parameters of the rows ids[0..count), 1 <= count <= chunk_rows(); false where the kernel does not hold.
   template <NanSearch kSearch>
   HWY_INLINE bool FindParams(const int64_t* ids, int64_t count, ChunkParams& params) const {
-    HWY_ALIGN float min_vals[kGroup];
-    HWY_ALIGN float max_vals[kGroup];
-    FindRows(ids, count, params);
-    for (int64_t first = 0; first < count; first += kGroup) {
-      if (!FindGroup<kSearch>(first, min_vals, max_vals, params)) return false;
-    }
-    return true;
+    HWY_ALIGN float min_vals[kMaxChunk];
+    HWY_ALIGN float max_vals[kMaxChunk];
+    return FindRowBounds<kSearch>(ids, count, params, min_vals, max_vals) &&
+           FindAffine(count, min_vals, max_vals, params);
   }
 
   // Bounds of the rows ids[0..count), 1 <= count <= kGroup; false where the kernel does not hold.
@@ -200,8 +206,8 @@ class Kernel {
     ChunkParams params;
     HWY_ALIGN float min_vals[kGroup];
     HWY_ALIGN float max_vals[kGroup];
-    FindRows(ids, count, params);
-    if (!FindGroup<NanSearch::kRows>(0, min_vals, max_vals, params)) return false;
+    if (!FindRowBounds<NanSearch::kRows>(ids, count, params, min_vals, max_vals)) return false;
+    if (!FindAffine(count, min_vals, max_vals, params)) return false;
     for (int64_t i = 0; i < count; ++i) {
       const float* const row = params.rows[i];
       bounds[i] = {WithSignOfFirstZero(row, min_vals[i]), WithSignOfFirstZero(row, max_vals[i])};
@@ -214,8 +220,15 @@ class Kernel {
     for (int64_t col = 0; col < prefetch_floats_; col += kFloatsPerCacheLine) __builtin_prefetch(row + col, 0, 2);
   }
 
-  HWY_INLINE void Prefetch(const int64_t* ids, int64_t count) const {
-    for (int64_t i = 0; i < count; ++i) Prefetch(ids[i]);
+  // The row that comes in a while.
+  HWY_INLINE void PrefetchAhead(const int64_t* ids, int64_t k, int64_t last) const {
+    Prefetch(ids[std::min(k + kPrefetchRows, last)]);
+  }
+
+  // The rows that come first; `ids` ends at `end`.
+  HWY_INLINE void PrefetchFirst(const int64_t* ids, const int64_t* end) const {
+    end = ids + std::min<int64_t>(kPrefetchRows, end - ids);
+    for (; ids < end; ++ids) Prefetch(*ids);
   }
 
   // The rows of positions [begin, end) of a chunk reduced into `out`, after `Init` or on top of what it holds.
@@ -255,32 +268,50 @@ class Kernel {
     return bound == 0.0f ? *std::find(row, row + table_.cols, 0.0f) : bound;
   }
 
-  // The last row stands in for those that are missing in its group.
-  HWY_INLINE void FindRows(const int64_t* ids, int64_t count, ChunkParams& params) const {
+  // Where the rows are, and their bounds; false for one that is not finite (if it is looked for in rows). The last row
+  // stands in for those that are missing in its group.
+  template <NanSearch kSearch>
+  HWY_INLINE bool FindRowBounds(const int64_t* ids, int64_t count, ChunkParams& params, float* HWY_RESTRICT min_vals,
+                                float* HWY_RESTRICT max_vals) const {
     for (int64_t i = 0; i < count; ++i) params.rows[i] = table_.Row(ids[i]);
     for (int64_t i = count; i % kGroup != 0; ++i) params.rows[i] = params.rows[count - 1];
+    VF zeros = hn::Zero(DF());
+    const bool narrow = table_.cols < static_cast<int64_t>(hn::Lanes(DF()));
+    for (int64_t i = 0; i < count; i += kGroup) {
+      if (narrow) {
+        FindGroupBounds<kSearch, true>(params.rows + i, zeros, min_vals + i, max_vals + i);
+      } else {
+        FindGroupBounds<kSearch, false>(params.rows + i, zeros, min_vals + i, max_vals + i);
+      }
+    }
+    return kSearch == NanSearch::kSums || hn::AllTrue(DF(), hn::Eq(zeros, hn::Zero(DF())));
   }
 
-  // Rows [at, at + kGroup) of the chunk.
-  template <NanSearch kSearch>
-  HWY_INLINE bool FindGroup(int64_t at, float* HWY_RESTRICT min_vals, float* HWY_RESTRICT max_vals,
-                            ChunkParams& params) const {
+  template <NanSearch kSearch, bool kNarrow>
+  HWY_INLINE void FindGroupBounds(const float* const* rows, VF& zeros, float* HWY_RESTRICT min_vals,
+                                  float* HWY_RESTRICT max_vals) const {
     VGroup mins[kGroup];
     VGroup maxs[kGroup];
-    VF zeros = hn::Zero(DF());
 #pragma GCC unroll 8
     for (int64_t i = 0; i < kGroup; ++i) {
-      const LaneBounds<kSearch> bounds(params.rows[at + i], table_.cols, zeros);
-      mins[i] = Fold(DF(), bounds.min, MinOf());
-      maxs[i] = Fold(DF(), bounds.max, MaxOf());
+      VF min, max;
+      FindLaneBounds<kSearch, kNarrow>(rows[i], table_.cols, min, max, zeros);
+      mins[i] = Fold(DF(), min, MinOf());
+      maxs[i] = Fold(DF(), max, MaxOf());
     }
     ReduceGroup(mins, MinOf(), min_vals);
     ReduceGroup(maxs, MaxOf(), max_vals);
+  }
 
+  // Scales, zero points and what follows from them, for whole groups; apart from the bounds, as each division waits for
+  // the one before it and those of other rows can go on meanwhile.
+  HWY_INLINE bool FindAffine(int64_t count, const float* HWY_RESTRICT min_vals, const float* HWY_RESTRICT max_vals,
+                             ChunkParams& params) const {
     const DGroup d;
     const VGroup one = hn::Set(d, 1.0f);
     auto usable = hn::Eq(one, one);
-    for (int64_t i = 0; i < kGroup; i += static_cast<int64_t>(hn::Lanes(d))) {
+    const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+    for (int64_t i = 0; i < count; i += lanes) {
       const VGroup min_val = hn::Load(d, min_vals + i);
       const VGroup range = hn::Div(hn::Sub(hn::Load(d, max_vals + i), min_val), hn::Set(d, length_));
       const VGroup scale = hn::IfThenElse(hn::Gt(range, hn::Set(d, eps_)), range, one);
@@ -288,18 +319,17 @@ class Kernel {
       // An infinite range gives an infinite scale and leaves the zero point small.
       usable = hn::And(usable, hn::And(hn::Le(hn::Abs(zero_point), hn::Set(d, kMaxZeroPoint)),
                                        hn::Lt(scale, hn::Set(d, HUGE_VALF))));
-      hn::Store(scale, d, params.scale + at + i);
-      hn::Store(zero_point, d, params.zero_point + at + i);
-      hn::Store(hn::Div(one, scale), d, params.inverse + at + i);
+      hn::Store(scale, d, params.scale + i);
+      hn::Store(zero_point, d, params.zero_point + i);
+      hn::Store(hn::Div(one, scale), d, params.inverse + i);
       const VGroup head = hn::Sub(hn::Add(zero_point, hn::Set(d, head_shift_)), hn::Set(d, head_shift_));
       const auto needs_no_double =
           hn::And(hn::Ge(zero_point, hn::Set(d, float_from_)), hn::Lt(zero_point, hn::Set(d, float_to_)));
-      hn::Store(head, d, params.zero_point_head + at + i);
-      StoreFlags(d, needs_no_double, params.needs_no_double + at + i);
-      hn::Store(hn::Mul(hn::Sub(head, zero_point), scale), d, params.minus_tail_scaled + at + i);
+      hn::Store(head, d, params.zero_point_head + i);
+      StoreFlags(d, needs_no_double, params.needs_no_double + i);
+      hn::Store(hn::Mul(hn::Sub(head, zero_point), scale), d, params.minus_tail_scaled + i);
     }
-    const bool finite = kSearch == NanSearch::kSums || hn::AllTrue(DF(), hn::Eq(zeros, hn::Zero(DF())));
-    return finite && hn::AllTrue(d, usable);
+    return hn::AllTrue(d, usable);
   }
 
   template <class Op, int kVectors, class D>
@@ -310,7 +340,7 @@ class Kernel {
     for (int v = 0; v < kVectors; ++v) pooled[v] = segment.init ? Op::Init(d) : hn::LoadU(d, out + col + v * lanes);
     for (int64_t k = segment.begin; k < segment.end; ++k) {
       const int64_t id = segment.args.ids[k];
-      if (col == 0) Prefetch(segment.args.ids[std::min(k + kPrefetchRows, segment.last_position)]);
+      if (col == 0) PrefetchAhead(segment.args.ids, k, segment.last_position);
       if (id == segment.args.padding_id) continue;
       const int64_t slot = k - segment.chunk;
       const float* HWY_RESTRICT row = segment.params.rows[slot] + col;
@@ -354,6 +384,7 @@ class Kernel {
   float float_from_;  // zero points from here
   float float_to_;    // to here need no double
   float head_shift_;  // rounds zero points to multiples of 2^(bits - 24)
+  int64_t chunk_rows_;
   int64_t prefetch_floats_;
   TableView table_;
 };
@@ -379,6 +410,14 @@ void FinishBag(const PoolArgs& args, int64_t bag, float* HWY_RESTRICT out) {
   }
 }
 
+// The end of a chunk that begins at position `begin`, in `bag` or behind it: that of the last bag that ends at `limit`
+// or before, so that short bags are not cut in two, or `limit` if none does.
+HWY_INLINE int64_t ChunkEnd(const PoolArgs& args, int64_t bag, int64_t end_bag, int64_t begin, int64_t limit) {
+  int64_t end = begin;
+  for (; bag < end_bag && args.offsets[bag + 1] <= limit; ++bag) end = args.offsets[bag + 1];
+  return limit - end < kGroup ? end : limit;
+}
+
 template <class Op, NanSearch kSearch>
 HWY_NOINLINE bool PoolBags(const PoolArgs& args, const FreshRule& rule, int64_t begin_bag, int64_t end_bag,
                            const MutableTableView& out) {
@@ -388,9 +427,9 @@ HWY_NOINLINE bool PoolBags(const PoolArgs& args, const FreshRule& rule, int64_t 
   const int64_t num_positions = args.offsets[args.num_bags];
   int64_t bag = begin_bag;
   ChunkParams params;
-  for (int64_t chunk = first; chunk < last; chunk += kChunk) {
-    const int64_t chunk_end = std::min(chunk + kChunk, last);
-    if (chunk == first) kernel.Prefetch(args.ids + chunk, std::min(chunk + kPrefetchRows, num_positions) - chunk);
+  kernel.PrefetchFirst(args.ids + first, args.ids + num_positions);
+  for (int64_t chunk = first, chunk_end = first; chunk < last; chunk = chunk_end) {
+    chunk_end = ChunkEnd(args, bag, end_bag, chunk, std::min(chunk + kernel.chunk_rows(), last));
     if (!kernel.FindParams<kSearch>(args.ids + chunk, chunk_end - chunk, params)) return false;
     for (int64_t k = chunk; k < chunk_end;) {
       while (args.offsets[bag + 1] <= k) FinishBag(args, bag, out.Row(bag)), ++bag;
@@ -422,9 +461,9 @@ bool QuantizeBlock(const PoolArgs& args, const FreshRule& rule, int64_t begin, i
                    const MutableTableView& out) {
   const Kernel kernel(rule, args.rows);
   ChunkParams params;
-  kernel.Prefetch(args.ids + begin, std::min(begin + kPrefetchRows, args.num_bags) - begin);
-  for (int64_t chunk = begin; chunk < end; chunk += kChunk) {
-    const int64_t chunk_end = std::min(chunk + kChunk, end);
+  kernel.PrefetchFirst(args.ids + begin, args.ids + args.num_bags);
+  for (int64_t chunk = begin; chunk < end; chunk += kernel.chunk_rows()) {
+    const int64_t chunk_end = std::min(chunk + kernel.chunk_rows(), end);
     if (!kernel.FindParams<NanSearch::kRows>(args.ids + chunk, chunk_end - chunk, params)) return false;
     for (int64_t k = chunk; k < chunk_end; ++k) {
       kernel.PoolSegment<MaxOp>(args, params, args.num_bags - 1, chunk, k, k + 1, /*init=*/true, out.Row(k));
@@ -437,8 +476,7 @@ bool BoundsBlock(TableView table, const int64_t* ids, int64_t n, const FreshRule
                  Bounds* bounds) {
   const Kernel kernel(rule, table);
   for (int64_t i = begin; i < end; i += kGroup) {
-    const int64_t ahead = std::min(i + kPrefetchRows, n);
-    kernel.Prefetch(ids + ahead, std::min(ahead + kGroup, n) - ahead);
+    for (int64_t k = i; k < i + kGroup; ++k) kernel.PrefetchAhead(ids, k, n - 1);
     if (!kernel.FindBounds(ids + i, std::min(kGroup, end - i), bounds + i)) return false;
   }
   return true;

@@ -95,11 +95,12 @@ struct Batch {
   std::vector<int64_t> offsets = {0};
   std::vector<float> weights;
 
-  // Empty bags, bags of one, bags that end on chunks, and one that is longer than several chunks.
+  // Empty bags, bags of one, bags that end on chunks of 8 to 64 rows or shortly before, and one that is longer than
+  // several chunks.
   explicit Batch(uint64_t stream) {
     const Rng rng(5, stream);
     uint64_t draw = 0;
-    for (const int64_t length : {3, 0, 1, 12, 0, 16, 1, 17, 70, 8, 0}) {
+    for (const int64_t length : {3, 0, 1, 12, 0, 16, 1, 17, 14, 20, 20, 20, 0, 0, 150, 8, 0}) {
       for (int64_t i = 0; i < length; ++i) {
         ids.push_back(static_cast<int64_t>(rng.Below(draw++, kRows)));
         weights.push_back(static_cast<float>(rng.Uniform(draw++) - 0.5));
@@ -122,7 +123,9 @@ TEST(FakeQuantizePoolKernelsTest, PoolingEqualsTheSlowWayOnEveryTarget) {
                                    {PoolMode::kSum, true, true},    {PoolMode::kSum, false, true},
                                    {PoolMode::kMean, false, false}, {PoolMode::kMean, false, true},
                                    {PoolMode::kMax, false, false},  {PoolMode::kMax, false, true}};
-  for (int64_t cols = 1; cols <= 130; cols += cols < 20 ? 1 : 9) {
+  std::vector<int64_t> widths = {200, 515, 1030};  // of which fewer rows are a chunk
+  for (int64_t cols = 1; cols <= 130; cols += cols < 20 ? 1 : 9) widths.push_back(cols);
+  for (const int64_t cols : widths) {
     for (const FreshRule& rule : kRules) {
       Rows rows(cols, rule, cols);
       const std::vector<float> quantized = Quantized(rows.view(), rule);
