@@ -18,9 +18,11 @@ namespace eqat {
 namespace HWY_NAMESPACE {
 namespace {
 
-// How far ahead rows are fetched, and how much of each: into the second-level cache, whose queue of misses is several
-// times as long as the first's.
-constexpr int64_t kPrefetchRows = 24;
+// How far ahead rows are fetched, those of more than kShortFloats less far, and how much of each: into the second-level
+// cache, whose queue of misses is several times as long as the first's.
+constexpr int64_t kPrefetchRows = 14;
+constexpr int64_t kPrefetchShortRows = 24;
+constexpr int64_t kShortFloats = 64;
 constexpr int64_t kPrefetchFloats = 256;
 // Tables that such a cache holds need none of that.
 constexpr int64_t kCachedFloats = 1 << 16;
@@ -77,13 +79,14 @@ HWY_INLINE Bag CountedBag(const PoolArgs& args, int64_t begin, int64_t end) {
   return {begin, end, count};
 }
 
-// Asks for the rows of positions [begin + kPrefetchRows, end + kPrefetchRows), in later bags too.
+// Asks for the rows that come kPrefetchRows behind positions [begin, end), in later bags too.
 HWY_INLINE void PrefetchRows(const PoolArgs& args, int64_t begin, int64_t end) {
   if (args.rows.rows * args.rows.stride <= kCachedFloats) return;
   const int64_t num_positions = args.offsets[args.num_bags];
   const int64_t floats = std::min(args.rows.cols, kPrefetchFloats);
-  const int64_t last = std::min(end + kPrefetchRows, num_positions);
-  for (int64_t k = begin + kPrefetchRows; k < last; ++k) {
+  const int64_t ahead = args.rows.cols > kShortFloats ? kPrefetchRows : kPrefetchShortRows;
+  const int64_t last = std::min(end + ahead, num_positions);
+  for (int64_t k = begin + ahead; k < last; ++k) {
     const float* row = args.rows.Row(args.ids[k]);
     for (int64_t col = 0; col < floats; col += kFloatsPerCacheLine) __builtin_prefetch(row + col, 0, 2);
   }
