@@ -121,6 +121,25 @@ int64_t SlotOfPadding(const DistinctRows& distinct, std::optional<int64_t> paddi
   return padding_idx.has_value() ? distinct.SlotOf(*padding_idx) : -1;
 }
 
+// Those that the forward kept for positions, for `rows`: all distinct ones but that of `skipped_slot`.
+RowBounds BoundsOfRows(const LookupContext& context, const std::vector<int64_t>& rows, int64_t skipped_slot) {
+  RowBounds bounds;
+  bounds.forward = context.bounds.forward;
+  bounds.rows = rows;
+  bounds.min_vals.resize(rows.size());
+  bounds.max_vals.resize(rows.size());
+  const DistinctRows& distinct = context.grouped();
+  ParallelFor(static_cast<int64_t>(rows.size()), kPositionBlock, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t slot = skipped_slot >= 0 && i >= skipped_slot ? i + 1 : i;
+      const int64_t position = distinct.PositionsOf(slot).front();
+      bounds.min_vals[i] = context.bounds.min_vals[position];
+      bounds.max_vals[i] = context.bounds.max_vals[position];
+    }
+  });
+  return bounds;
+}
+
 }  // namespace
 
 absl::Status CheckShape(TableView view, int64_t rows, int64_t cols, absl::string_view where, absl::string_view what) {
@@ -206,6 +225,7 @@ SparseGrad TableGradient(const LookupContext& context, TableView grad_output, Po
   if (args.skipped_slot >= 0) grad.rows.erase(grad.rows.begin() + args.skipped_slot);
   grad.values.resize(grad.rows.size() * grad.cols);
   SumGradients(args, grad.mutable_view());
+  if (context.bounds.forward != 0) grad.bounds = BoundsOfRows(context, grad.rows, args.skipped_slot);
   return grad;
 }
 

@@ -19,6 +19,7 @@
 #include "core/distinct_rows.h"
 #include "core/lookup.h"
 #include "core/pool_kernels.h"
+#include "core/row_bounds.h"
 #include "core/table_view.h"
 #include "float_modules/embedding_options.h"
 #include "float_modules/gradient.h"
@@ -60,10 +61,12 @@ struct LookupContext {
   // The start of a forward, which keeps the memory of the last. The first outlives the caller's input.
   void Begin(Bags&& new_bags) {
     bags.Keep(std::move(new_bags));
+    bounds.forward = 0;
     has_distinct_ = false;
   }
   void BeginWithin(Bags&& new_bags) {
     bags = std::move(new_bags);
+    bounds.forward = 0;
     has_distinct_ = false;
   }
   // The distinct rows of `bags`, found by the first call: a forward that needs none leaves it to the backward. A first
@@ -86,6 +89,7 @@ struct LookupContext {
   // a QAT module). A float module keeps it only for a batch with per_sample_weights, whose gradient needs it.
   std::vector<float> rows;
   std::vector<uint8_t> mask;  // QAT: straight-through mask [distinct.size(), dim]; empty: all 1
+  RowBounds bounds;           // QAT: of the row at each position, where the forward came by them
 
  private:
   mutable DistinctRows distinct_;

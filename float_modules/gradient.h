@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "core/row_bounds.h"
 #include "core/table.h"
 
 namespace eqat::nn {
@@ -17,6 +18,7 @@ struct SparseGrad {
   std::vector<int64_t> rows;
   std::vector<float> values;  // [rows.size(), cols]
   int64_t cols = 0;
+  RowBounds bounds;  // of `rows`, where a QAT module's forward has left them; for WillModifyRows
 
   TableView view() const { return TableView(values.data(), static_cast<int64_t>(rows.size()), cols); }
   MutableTableView mutable_view() { return MutableTableView(values.data(), static_cast<int64_t>(rows.size()), cols); }

@@ -217,6 +217,10 @@ void Parameter::WillModifyRows(absl::Span<const int64_t> rows) const {
   AnnounceToQat(module, [&](auto& table) { table.WillModifyRows(rows); });
 }
 
+void Parameter::WillModifyRows(const nn::SparseGrad& gradient) const {
+  AnnounceToQat(module, [&](auto& table) { table.WillModifyRows(gradient); });
+}
+
 void Parameter::WillModifyAllRows() const {
   AnnounceToQat(module, [](auto& table) { table.WillModifyAllRows(); });
 }

@@ -53,6 +53,7 @@ struct Parameter {
   Module* module = nullptr;  // for QAT tables: who must be told before rows are written
   // Announces a write (qat::Embedding::WillModifyRows); a no-op for other modules.
   void WillModifyRows(absl::Span<const int64_t> rows) const;
+  void WillModifyRows(const nn::SparseGrad& gradient) const;
   void WillModifyAllRows() const;
 };
 

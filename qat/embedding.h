@@ -51,6 +51,10 @@ class Embedding final : public EmbeddingLookup {
   // Write rows only after announcing them.
   Table& mutable_weight() { return module_.mutable_weight(); }
   void WillModifyRows(absl::Span<const int64_t> rows) { fake_quantize_.WillModifyRows(module_.weight().view(), rows); }
+  // The same for the rows of a gradient of the last forward, which need not be read again.
+  void WillModifyRows(const nn::SparseGrad& gradient) {
+    fake_quantize_.WillModifyRows(module_.weight().view(), gradient.rows, &gradient.bounds);
+  }
   void WillModifyAllRows() { fake_quantize_.WillModifyAllRows(module_.weight().view()); }
   void set_requires_grad(bool requires_grad) { module_.set_requires_grad(requires_grad); }
 

@@ -94,13 +94,14 @@ absl::Status TrainRows(const nn::EmbeddingOptions& options, Table& weight, quant
 }
 
 bool TryTrainPooled(const nn::EmbeddingBagOptions& options, const Table& weight, quant::FakeQuantize& fake_quantize,
-                    const nn::LookupContext& context, bool keeps_context, MutableTableView out) {
+                    nn::LookupContext& context, bool keeps_context, MutableTableView out) {
   const bool backward_needs_rows = context.bags.has_per_sample_weights() || options.mode == PoolMode::kMax;
   if (options.max_norm.has_value() || (keeps_context && backward_needs_rows)) {
     return false;
   }
   const PoolArgs args = nn::PoolArgsOfTable(context.bags, weight.view(), options);
-  return PooledBehind(out, [&](MutableTableView pooled) { return fake_quantize.TryForwardPool(args, pooled); });
+  RowBounds* const bounds = keeps_context ? &context.bounds : nullptr;
+  return PooledBehind(out, [&](MutableTableView pooled) { return fake_quantize.TryForwardPool(args, pooled, bounds); });
 }
 
 bool TryEvaluatePooled(const nn::EmbeddingBagOptions& options, const Table& weight,

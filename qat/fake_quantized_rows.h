@@ -33,12 +33,12 @@ absl::Status EvaluateRows(const nn::EmbeddingOptions& options, const Table& weig
 absl::Status EvaluateAndRenormRows(const nn::EmbeddingOptions& options, Table& weight,
                                    quant::FakeQuantize& fake_quantize, nn::LookupContext& context);
 
-// A forward in training, or an evaluation, of bags in one pass over the looked-up rows: nothing of a row is kept.
-// False, having changed nothing, where it is not to be had: with max_norm, without a fresh observer, where the backward
-// needs the rows or the sources of a maximum, for rows that are errors, and for a batch that repeats its rows so much
-// that quantizing each once is cheaper.
+// A forward in training, or an evaluation, of bags in one pass over the looked-up rows: nothing of a row is kept but,
+// in training, its bounds. False, having changed nothing, where it is not to be had: with max_norm, without a fresh
+// observer, where the backward needs the rows or the sources of a maximum, for rows that are errors, and for a batch
+// that repeats its rows so much that quantizing each once is cheaper.
 bool TryTrainPooled(const nn::EmbeddingBagOptions& options, const Table& weight, quant::FakeQuantize& fake_quantize,
-                    const nn::LookupContext& context, bool keeps_context, MutableTableView out);
+                    nn::LookupContext& context, bool keeps_context, MutableTableView out);
 bool TryEvaluatePooled(const nn::EmbeddingBagOptions& options, const Table& weight,
                        const quant::FakeQuantize& fake_quantize, const nn::LookupContext& context,
                        MutableTableView out);

@@ -391,9 +391,13 @@ bool FakeQuantize::TryForwardRows(TableView table, absl::Span<const int64_t> row
   return true;
 }
 
-bool FakeQuantize::TryForwardPool(const PoolArgs& args, MutableTableView out) {
-  if (args.rows.rows == 0 || args.rows.cols == 0 || !TryEvaluatePool(args, out)) return false;
+bool FakeQuantize::TryForwardPool(const PoolArgs& args, MutableTableView out, RowBounds* bounds) {
+  if (bounds != nullptr) bounds->forward = 0;
+  if (args.rows.rows == 0 || args.rows.cols == 0) return false;
+  const std::optional<kernels::FreshRule> rule = impl_->FreshRuleFor(args.rows);
+  if (!rule.has_value() || !kernels::FakeQuantizePool(args, *rule, out, bounds)) return false;
   impl_->CountFreshForward(args.rows.rows);
+  if (bounds != nullptr && !bounds->min_vals.empty()) bounds->forward = impl_->row_observer->NameOfLastForward();
   return true;
 }
 
@@ -431,8 +435,8 @@ absl::Span<const QParams> FakeQuantize::FrozenQParams() const {
   return impl_->stored;
 }
 
-void FakeQuantize::WillModifyRows(TableView table, absl::Span<const int64_t> rows) {
-  if (impl_->row_wise() && table.cols > 0) impl_->row_observer->WillModifyRows(table, rows);
+void FakeQuantize::WillModifyRows(TableView table, absl::Span<const int64_t> rows, const RowBounds* bounds) {
+  if (impl_->row_wise() && table.cols > 0) impl_->row_observer->WillModifyRows(table, rows, bounds);
 }
 
 void FakeQuantize::WillModifyAllRows(TableView table) {

@@ -37,6 +37,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "core/pool_kernels.h"
+#include "core/row_bounds.h"
 #include "core/table_view.h"
 #include "quant/choose_qparams.h"
 #include "quant/kernels/fake_quantize_kernels.h"
@@ -96,9 +97,10 @@ class FakeQuantize {
   // ForwardRows without a mask, and ForwardRows followed by PoolRows (core/pool_kernels.h; args.rows is the table),
   // each in one pass over the rows looked up, which may repeat. Only where every parameter comes from the row itself
   // (averaging_constant 1, both flags on) and every mask element is 1; false otherwise, and for rows that are errors or
-  // all but constant: then nothing has changed but `out`, and the long way serves.
+  // all but constant: then nothing has changed but `out` and `bounds`, and the long way serves. `bounds`, if it is not
+  // null, receives those of the row at each position, or says that there are none.
   bool TryForwardRows(TableView table, absl::Span<const int64_t> rows, MutableTableView out);
-  bool TryForwardPool(const PoolArgs& args, MutableTableView out);
+  bool TryForwardPool(const PoolArgs& args, MutableTableView out, RowBounds* bounds = nullptr);
   // The same for EvaluateRows; counts and changes nothing.
   bool TryEvaluatePool(const PoolArgs& args, MutableTableView out) const;
 
@@ -116,8 +118,9 @@ class FakeQuantize {
   absl::Span<const QParams> FrozenQParams() const;
 
   // Announce a write to rows of the table of ForwardRows, before it happens. `rows` distinct. One pass over
-  // those of them that are not yet accounted for since the last forward.
-  void WillModifyRows(TableView table, absl::Span<const int64_t> rows);
+  // those of them that are not yet accounted for since the last forward; none if `bounds` are what that forward
+  // (TryForwardPool) saw in exactly these rows. Bounds of another forward, or of other rows, do no harm.
+  void WillModifyRows(TableView table, absl::Span<const int64_t> rows, const RowBounds* bounds = nullptr);
   void WillModifyAllRows(TableView table);
 
   // The state torch's whole-table pass would have now. O(rows * cols); `table` null as in DisableObserver.

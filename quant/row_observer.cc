@@ -1,6 +1,7 @@
 #include "quant/row_observer.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cassert>
 #include <cmath>
 #include <cstdlib>
@@ -39,6 +40,7 @@ class MemorylessRowObserver final : public RowObserver {
   void CountForward(absl::Span<const int64_t>, std::vector<Bounds>) override {
     ClearRecords();
     ++forwards_;
+    name_of_last_forward_ = 0;
   }
 
   void SetBounds(std::vector<Bounds> bounds) override {
@@ -46,30 +48,33 @@ class MemorylessRowObserver final : public RowObserver {
     all_ = std::move(bounds);
     all_recorded_ = true;
     forwards_ = std::max<int64_t>(forwards_, 1);
+    name_of_last_forward_ = 0;
   }
 
   void Reset() override {
     ClearRecords();
     forwards_ = 0;
+    name_of_last_forward_ = 0;
   }
 
-  void WillModifyRows(TableView table, absl::Span<const int64_t> rows) override {
+  void WillModifyRows(TableView table, absl::Span<const int64_t> rows, const RowBounds* bounds) override {
     if (!observed() || all_recorded_ || rows == absl::MakeConstSpan(written_rows_)) return;
     const bool first = written_rows_.empty() && written_later_.empty() && all_.empty();
+    if (first && bounds != nullptr && TakeOver(rows, *bounds)) return;
     if (first && WriteAllAtOnce(table, rows)) return;
     std::vector<int64_t> unrecorded;
     std::copy_if(rows.begin(), rows.end(), std::back_inserter(unrecorded),
                  [this](int64_t row) { return !RecordOf(row).has_value(); });
-    std::vector<Bounds> bounds(unrecorded.size());
+    std::vector<Bounds> found(unrecorded.size());
     ParallelFor(static_cast<int64_t>(unrecorded.size()), RowBlock(table.cols), [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) bounds[i] = UsableBoundsNow(unrecorded[i], table).value_or(kNoBounds);
+      for (int64_t i = begin; i < end; ++i) found[i] = UsableBoundsNow(unrecorded[i], table).value_or(kNoBounds);
     });
     for (size_t i = 0; i < unrecorded.size(); ++i) {
-      if (!IsRecord(bounds[i])) continue;
+      if (!IsRecord(found[i])) continue;
       if (all_.empty()) {
-        written_later_.insert_or_assign(unrecorded[i], bounds[i]);
+        written_later_.insert_or_assign(unrecorded[i], found[i]);
       } else {
-        all_[unrecorded[i]] = bounds[i];
+        all_[unrecorded[i]] = found[i];
       }
     }
   }
@@ -96,6 +101,18 @@ class MemorylessRowObserver final : public RowObserver {
     if (position != written_rows_.end() && *position == row) return written_bounds_[position - written_rows_.begin()];
     const auto entry = written_later_.find(row);
     return entry == written_later_.end() ? std::nullopt : std::optional<Bounds>(entry->second);
+  }
+
+  // Bounds that the last forward saw in exactly these rows, none of which has been written since.
+  bool TakeOver(absl::Span<const int64_t> rows, const RowBounds& bounds) {
+    if (bounds.forward == 0 || bounds.forward != name_of_last_forward_ || rows != absl::MakeConstSpan(bounds.rows)) {
+      return false;
+    }
+    assert(bounds.min_vals.size() == rows.size() && bounds.max_vals.size() == rows.size());
+    written_rows_.assign(rows.begin(), rows.end());
+    written_bounds_.resize(rows.size());
+    for (size_t i = 0; i < rows.size(); ++i) written_bounds_[i] = {bounds.min_vals[i], bounds.max_vals[i]};
+    return true;
   }
 
   // The rows of a training step, which are ascending and almost always usable. False, having done nothing, if not.
@@ -180,7 +197,7 @@ class HistoryRowObserver final : public RowObserver {
     forwards_ = 0;
   }
 
-  void WillModifyRows(TableView table, absl::Span<const int64_t> rows) override {
+  void WillModifyRows(TableView table, absl::Span<const int64_t> rows, const RowBounds* /*bounds*/) override {
     if (!observed()) return;
     ParallelFor(static_cast<int64_t>(rows.size()), RowBlock(table.cols), [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) CatchUp(rows[i], table);
@@ -222,6 +239,12 @@ class HistoryRowObserver final : public RowObserver {
 std::unique_ptr<RowObserver> RowObserver::Create(const ObserverConfig& config, const QParamsRule& qparams_rule) {
   if (BoundsRule(config).memoryless()) return std::make_unique<MemorylessRowObserver>(config, qparams_rule);
   return std::make_unique<HistoryRowObserver>(config, qparams_rule);
+}
+
+uint64_t RowObserver::NameOfLastForward() {
+  static std::atomic<uint64_t> last_name{0};
+  if (name_of_last_forward_ == 0) name_of_last_forward_ = last_name.fetch_add(1, std::memory_order_relaxed) + 1;
+  return name_of_last_forward_;
 }
 
 std::optional<Bounds> RowObserver::UsableBoundsNow(int64_t row, TableView table) const {

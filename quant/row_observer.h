@@ -21,6 +21,7 @@
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
+#include "core/row_bounds.h"
 #include "core/table_view.h"
 #include "quant/bounds.h"
 #include "quant/choose_qparams.h"
@@ -68,8 +69,11 @@ class RowObserver {
   // Back to never observed.
   virtual void Reset() = 0;
 
-  // Record rows that are about to be written.
-  virtual void WillModifyRows(TableView table, absl::Span<const int64_t> rows) = 0;
+  // A number for the last forward that no other forward of any observer has.
+  uint64_t NameOfLastForward();
+
+  // Record rows that are about to be written. `bounds` (may be null): see FakeQuantize::WillModifyRows.
+  virtual void WillModifyRows(TableView table, absl::Span<const int64_t> rows, const RowBounds* bounds) = 0;
   virtual void WillModifyAllRows(TableView table) = 0;
 
  protected:
@@ -79,6 +83,7 @@ class RowObserver {
   const BoundsRule rule_;
   const QParamsRule qparams_rule_;
   int64_t forwards_ = 0;
+  uint64_t name_of_last_forward_ = 0;  // 0: it has none
 };
 
 }  // namespace eqat::quant

@@ -177,7 +177,7 @@ void UpdateParameter(const Slot& slot, const model::ParameterGradient& gradient,
     slot.parameter.WillModifyAllRows();
     UpdateAllRows(*gradient.rows, slot.parameter.values.rows, slot.cols(), update);
   } else {
-    slot.parameter.WillModifyRows(gradient.rows->rows);
+    slot.parameter.WillModifyRows(*gradient.rows);
     UpdateListedRows(*gradient.rows, slot.cols(), update);
   }
 }

@@ -192,13 +192,19 @@ class Kernel {
   // Rows of a chunk: whole groups.
   int64_t chunk_rows() const { return chunk_rows_; }
 
-  // Parameters of the rows ids[0..count), 1 <= count <= chunk_rows(); false where the kernel does not hold.
+  // Parameters of the rows ids[0..count), 1 <= count <= chunk_rows(); false where the kernel does not hold. Their
+  // bounds go to found_min and found_max [count], if those are not null.
   template <NanSearch kSearch>
-  HWY_INLINE bool FindParams(const int64_t* ids, int64_t count, ChunkParams& params) const {
+  HWY_INLINE bool FindParams(const int64_t* ids, int64_t count, ChunkParams& params, float* found_min = nullptr,
+                             float* found_max = nullptr) const {
     HWY_ALIGN float min_vals[kMaxChunk];
     HWY_ALIGN float max_vals[kMaxChunk];
-    return FindRowBounds<kSearch>(ids, count, params, min_vals, max_vals) &&
-           FindAffine(count, min_vals, max_vals, params);
+    if (!FindRowBounds<kSearch>(ids, count, params, min_vals, max_vals)) return false;
+    if (found_min != nullptr) {
+      CopyBounds(params, min_vals, count, found_min);
+      CopyBounds(params, max_vals, count, found_max);
+    }
+    return FindAffine(count, min_vals, max_vals, params);
   }
 
   // Bounds of the rows ids[0..count), 1 <= count <= kGroup; false where the kernel does not hold.
@@ -266,6 +272,19 @@ class Kernel {
   // As RowMinMax: a bound that is zero has the sign of the first zero.
   HWY_INLINE float WithSignOfFirstZero(const float* row, float bound) const {
     return bound == 0.0f ? *std::find(row, row + table_.cols, 0.0f) : bound;
+  }
+
+  // `bounds` holds whole groups.
+  HWY_INLINE void CopyBounds(const ChunkParams& params, const float* HWY_RESTRICT bounds, int64_t count,
+                             float* HWY_RESTRICT out) const {
+    const DGroup d;
+    auto non_zero = hn::Ne(hn::Set(d, 1.0f), hn::Zero(d));
+    for (int64_t i = 0; i < count; i += static_cast<int64_t>(hn::Lanes(d))) {
+      non_zero = hn::And(non_zero, hn::Ne(hn::Load(d, bounds + i), hn::Zero(d)));
+    }
+    std::copy_n(bounds, count, out);
+    if (HWY_LIKELY(hn::AllTrue(d, non_zero))) return;
+    for (int64_t i = 0; i < count; ++i) out[i] = WithSignOfFirstZero(params.rows[i], out[i]);
   }
 
   // Where the rows are, and their bounds; false for one that is not finite (if it is looked for in rows). The last row
@@ -420,7 +439,7 @@ HWY_INLINE int64_t ChunkEnd(const PoolArgs& args, int64_t bag, int64_t end_bag, 
 
 template <class Op, NanSearch kSearch>
 HWY_NOINLINE bool PoolBags(const PoolArgs& args, const FreshRule& rule, int64_t begin_bag, int64_t end_bag,
-                           const MutableTableView& out) {
+                           const MutableTableView& out, RowBounds* bounds) {
   const Kernel kernel(rule, args.rows);
   const int64_t first = args.offsets[begin_bag];
   const int64_t last = args.offsets[end_bag];
@@ -430,7 +449,9 @@ HWY_NOINLINE bool PoolBags(const PoolArgs& args, const FreshRule& rule, int64_t 
   kernel.PrefetchFirst(args.ids + first, args.ids + num_positions);
   for (int64_t chunk = first, chunk_end = first; chunk < last; chunk = chunk_end) {
     chunk_end = ChunkEnd(args, bag, end_bag, chunk, std::min(chunk + kernel.chunk_rows(), last));
-    if (!kernel.FindParams<kSearch>(args.ids + chunk, chunk_end - chunk, params)) return false;
+    float* const min_vals = bounds == nullptr ? nullptr : bounds->min_vals.data() + chunk;
+    float* const max_vals = bounds == nullptr ? nullptr : bounds->max_vals.data() + chunk;
+    if (!kernel.FindParams<kSearch>(args.ids + chunk, chunk_end - chunk, params, min_vals, max_vals)) return false;
     for (int64_t k = chunk; k < chunk_end;) {
       while (args.offsets[bag + 1] <= k) FinishBag(args, bag, out.Row(bag)), ++bag;
       const int64_t end = std::min(args.offsets[bag + 1], chunk_end);
@@ -444,16 +465,16 @@ HWY_NOINLINE bool PoolBags(const PoolArgs& args, const FreshRule& rule, int64_t 
 }
 
 bool PoolBlock(const PoolArgs& args, const FreshRule& rule, int64_t begin_bag, int64_t end_bag,
-               const MutableTableView& out) {
+               const MutableTableView& out, RowBounds* bounds) {
   // A maximum may drop a NaN, and padding rows are not pooled.
   constexpr NanSearch kRows = NanSearch::kRows;
-  if (args.mode == PoolMode::kMax) return PoolBags<MaxOp, kRows>(args, rule, begin_bag, end_bag, out);
+  if (args.mode == PoolMode::kMax) return PoolBags<MaxOp, kRows>(args, rule, begin_bag, end_bag, out, bounds);
   if (args.weights != nullptr && args.has_padding) {
-    return PoolBags<RoundedWeightedSumOp, kRows>(args, rule, begin_bag, end_bag, out);
+    return PoolBags<RoundedWeightedSumOp, kRows>(args, rule, begin_bag, end_bag, out, bounds);
   }
-  if (args.weights != nullptr) return PoolBags<WeightedSumOp, kRows>(args, rule, begin_bag, end_bag, out);
-  if (args.padding_id >= 0) return PoolBags<SumOp, kRows>(args, rule, begin_bag, end_bag, out);
-  return PoolBags<SumOp, NanSearch::kSums>(args, rule, begin_bag, end_bag, out);
+  if (args.weights != nullptr) return PoolBags<WeightedSumOp, kRows>(args, rule, begin_bag, end_bag, out, bounds);
+  if (args.padding_id >= 0) return PoolBags<SumOp, kRows>(args, rule, begin_bag, end_bag, out, bounds);
+  return PoolBags<SumOp, NanSearch::kSums>(args, rule, begin_bag, end_bag, out, bounds);
 }
 
 // Every row is a bag of one whose maximum is the row itself.
@@ -529,15 +550,17 @@ bool SupportsFakeQuantizePool(int32_t quant_min, int32_t quant_max, float eps) {
   return quant_min == 0 && quant_max >= 1 && quant_max <= 255 && eps >= 1e-30f && eps <= 1.0f;
 }
 
-bool FakeQuantizePool(const PoolArgs& args, const FreshRule& rule, MutableTableView out) {
+bool FakeQuantizePool(const PoolArgs& args, const FreshRule& rule, MutableTableView out, RowBounds* bounds) {
+  if (bounds != nullptr) bounds->min_vals.clear(), bounds->max_vals.clear();
   if (args.num_bags == 0 || args.rows.cols == 0) return true;
   const int64_t num_positions = args.offsets[args.num_bags];
   const auto ids = absl::MakeConstSpan(args.ids, num_positions);
   if (RepeatsRows(ids, args.rows.rows)) return PoolDistinct(args, ids, rule, out);
+  if (bounds != nullptr) bounds->min_vals.resize(num_positions), bounds->max_vals.resize(num_positions);
   const int64_t rows_per_bag = num_positions / args.num_bags + 1;
   const int64_t bags_per_block = std::max<int64_t>(1, RowsPerBlock(args.rows.cols) / rows_per_bag);
   return AllBlocks(args.num_bags, bags_per_block, [&](int64_t begin, int64_t end) {
-    return HWY_DYNAMIC_DISPATCH(PoolBlock)(args, rule, begin, end, out);
+    return HWY_DYNAMIC_DISPATCH(PoolBlock)(args, rule, begin, end, out, bounds);
   });
 }
 

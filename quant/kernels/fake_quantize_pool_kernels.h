@@ -21,6 +21,7 @@
 #include <cstdint>
 
 #include "core/pool_kernels.h"
+#include "core/row_bounds.h"
 #include "core/table_view.h"
 
 namespace eqat::quant {
@@ -44,8 +45,10 @@ bool SupportsFakeQuantizePool(int32_t quant_min, int32_t quant_max, float eps);
 
 // out: [args.num_bags, args.rows.cols]. False, with any content in `out`, if a row of a position (padding included)
 // holds NaN or infinity, has a range that overflows float32, or |zero point| > 2^20: such rows need the long way, which
-// knows clamps, masks and messages. Parallel over bags. 4-byte alignment, any number of columns, no allocation.
-bool FakeQuantizePool(const PoolArgs& args, const FreshRule& rule, MutableTableView out);
+// knows clamps, masks and messages. Parallel over bags. 4-byte alignment, any number of columns. `bounds`, if it is not
+// null, receives those of the row at each position, as RowMinMax finds them, and stays empty for a batch that repeats
+// its rows so much that each is quantized once; its `forward` and `rows` are left alone.
+bool FakeQuantizePool(const PoolArgs& args, const FreshRule& rule, MutableTableView out, RowBounds* bounds = nullptr);
 
 // Without pooling: out [n, table.cols] receives the fake-quantized rows `ids` [n]. False as above.
 bool FakeQuantizeRows(TableView table, const int64_t* ids, int64_t n, const FreshRule& rule, MutableTableView out);

@@ -1,5 +1,6 @@
 #include "qat/embedding_bag.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <vector>
@@ -99,6 +100,37 @@ TEST(QatEmbeddingBag, GradientsAreThoseOfTheFakeQuantizedTableUnderTheMask) {
 }
 
 // Row r of the table is [2r, 2r + 1], which 8 bits hold to 2^-23; the gradient of a weight is dot(1, row).
+// One entry for each row of the gradient, which lists no padding and each row once; none where the forward went the
+// long way.
+TEST(QatEmbeddingBag, TheGradientCarriesTheBoundsThatTheForwardSaw) {
+  for (const std::optional<int64_t> padding_idx : {std::optional<int64_t>(), std::optional<int64_t>(2)}) {
+    for (const bool weighted : {false, true}) {
+      nn::EmbeddingBagOptions options;
+      options.mode = PoolMode::kSum;
+      options.padding_idx = padding_idx;
+      const Matrix weight = RandomMatrix(6, 5, 3);
+      auto module = MakeQat<EmbeddingBagFamily>(weight, options, RowObserver());
+      Batch batch;
+      batch.indices = {5, 0, 2, 5, 3, 0};
+      batch.offsets = {0, 4};
+      if (weighted) batch.per_sample_weights = {1, 2, 3, 4, 5, 6};
+      nn::LookupContext context;
+      EQAT_ASSERT_OK_AND_ASSIGN(const Matrix out, ForwardOf(module, batch, &context));
+      EQAT_ASSERT_OK_AND_ASSIGN(const nn::EmbeddingGradients gradients, module.Backward(context, out.view()));
+      const RowBounds& bounds = gradients.weight.bounds;
+      EXPECT_EQ(bounds.forward == 0, weighted);
+      if (weighted) continue;
+      EXPECT_EQ(bounds.rows, padding_idx ? (std::vector<int64_t>{0, 3, 5}) : (std::vector<int64_t>{0, 2, 3, 5}));
+      ASSERT_EQ(bounds.rows, gradients.weight.rows);
+      for (size_t i = 0; i < bounds.rows.size(); ++i) {
+        const float* const row = weight.view().Row(bounds.rows[i]);
+        EXPECT_EQ(bounds.min_vals[i], *std::min_element(row, row + 5));
+        EXPECT_EQ(bounds.max_vals[i], *std::max_element(row, row + 5));
+      }
+    }
+  }
+}
+
 TEST(QatEmbeddingBag, PerSampleWeightsGradientUsesTheQuantizedRows) {
   Matrix weight(5, 2);
   for (int i = 0; i < 10; ++i) weight.values[i] = static_cast<float>(i);

@@ -71,7 +71,7 @@ void TrainInsideTheBatch(typename Family::Options options, double averaging_cons
     nn::LookupContext context;
     EQAT_ASSERT_OK_AND_ASSIGN(const Matrix out, ForwardOf(module, batch, &context));
     EQAT_ASSERT_OK_AND_ASSIGN(const nn::EmbeddingGradients gradients, module.Backward(context, out.view()));
-    module.WillModifyRows(gradients.weight.rows);
+    module.WillModifyRows(gradients.weight);
     for (size_t i = 0; i < gradients.weight.rows.size(); ++i) {
       module.mutable_weight().Row(gradients.weight.rows[i])[0] -= gradients.weight.view().Row(i)[0];
     }

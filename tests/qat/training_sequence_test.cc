@@ -165,7 +165,7 @@ void TrainSgd(const SgdRun& run, typename Family::Options options, const Batch& 
     // The recorded losses come from float32 sums.
     EXPECT_NEAR(loss, expected_loss, 1e-6);
     EQAT_ASSERT_OK_AND_ASSIGN(const nn::EmbeddingGradients gradients, module.Backward(context, grad_output.view()));
-    module.WillModifyRows(gradients.weight.rows);
+    module.WillModifyRows(gradients.weight);
     for (size_t i = 0; i < gradients.weight.rows.size(); ++i) {
       float* row = module.mutable_weight().Row(gradients.weight.rows[i]);
       for (int64_t c = 0; c < 4; ++c) row[c] -= 0.1f * gradients.weight.view().Row(i)[c];
@@ -379,7 +379,7 @@ std::vector<float> TrainLarge(int num_threads) {
     const Matrix output = *ForwardOf(module, batch, &context);
     outputs.insert(outputs.end(), output.values.begin(), output.values.end());
     const nn::EmbeddingGradients gradients = *module.Backward(context, output.view());
-    module.WillModifyRows(gradients.weight.rows);
+    module.WillModifyRows(gradients.weight);
     for (size_t i = 0; i < gradients.weight.rows.size(); ++i) {
       for (int64_t c = 0; c < 17; ++c) {
         module.mutable_weight().Row(gradients.weight.rows[i])[c] -= 0.1f * gradients.weight.view().Row(i)[c];

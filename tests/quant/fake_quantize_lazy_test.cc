@@ -8,8 +8,11 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "core/distinct_rows.h"
 #include "core/parallel_for.h"
+#include "core/pool_kernels.h"
 #include "core/rng.h"
+#include "core/row_bounds.h"
 #include "core/table.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -148,7 +151,7 @@ class Sequence {
     const uint64_t kind = Draw(24);
     SCOPED_TRACE(absl::StrCat("draw ", position_, " kind ", kind));
     const TableView view = table_.view();
-    if (kind < 8) return ForwardRows();
+    if (kind < 8) return Draw(2) == 0 ? ForwardRows() : ForwardPool();
     if (kind < 14) return WriteSomeRows();
     switch (kind) {
       case 14:
@@ -218,6 +221,44 @@ class Sequence {
     last_rows_ = rows;
   }
 
+  // Sums of one row or more each, in any order and with repeats, where that way serves.
+  void ForwardPool() {
+    std::vector<int64_t> ids, offsets = {0};
+    for (uint64_t bag = 0, bags = 1 + Draw(30); bag < bags; ++bag) {
+      for (uint64_t i = 0, length = 1 + Draw(3); i < length; ++i) ids.push_back(static_cast<int64_t>(Draw(kRows)));
+      offsets.push_back(static_cast<int64_t>(ids.size()));
+    }
+    PoolArgs args;
+    args.rows = table_.view();
+    args.ids = ids.data();
+    args.offsets = offsets.data();
+    args.num_bags = static_cast<int64_t>(offsets.size()) - 1;
+    std::vector<float> y(args.num_bags * kCols);
+    RowBounds seen;
+    if (!fake_quantize_.TryForwardPool(args, MutableTableView(y.data(), args.num_bags, kCols), &seen)) {
+      ASSERT_EQ(seen.forward, 0);
+      return CheckState();
+    }
+    model_.Forward(table_.view());
+    std::vector<float> quantized(kRows * kCols), want(y.size());
+    for (const int64_t row : ids) {
+      std::vector<uint8_t> mask;
+      const std::vector<float> values = model_.Row(table_.Row(row), row, &mask);
+      std::copy(values.begin(), values.end(), quantized.begin() + row * kCols);
+    }
+    args.rows = TableView(quantized.data(), kRows, kCols);
+    PoolRowsReference(args, MutableTableView(want.data(), args.num_bags, kCols));
+    ASSERT_EQ(BitsOf(y), BitsOf(want));
+    ASSERT_NE(seen.forward, 0);
+    const DistinctRows distinct(ids);
+    last_rows_.assign(distinct.rows().begin(), distinct.rows().end());
+    last_bounds_ = {seen.forward, last_rows_, std::vector<float>(distinct.size()), std::vector<float>(distinct.size())};
+    for (size_t k = 0; k < ids.size(); ++k) {
+      last_bounds_.min_vals[distinct.slots()[k]] = seen.min_vals[k];
+      last_bounds_.max_vals[distinct.slots()[k]] = seen.max_vals[k];
+    }
+  }
+
   void ForwardWhole() {
     std::vector<float> y(kRows * kCols);
     std::vector<uint8_t> mask(kRows * kCols);
@@ -246,11 +287,12 @@ class Sequence {
     }
   }
 
-  // The rows of the last batch, as an optimizer does, or any others in any order; sometimes announced twice.
+  // The rows of the last batch, as an optimizer does, or any others in any order; sometimes announced twice; sometimes
+  // with the bounds of a forward, be it the last one or not.
   void WriteSomeRows() {
     std::vector<int64_t> rows = Draw(2) == 0 ? last_rows_ : SomeRows();
     if (Draw(2) == 0) std::reverse(rows.begin(), rows.end());
-    fake_quantize_.WillModifyRows(table_.view(), rows);
+    fake_quantize_.WillModifyRows(table_.view(), rows, Draw(3) == 0 ? nullptr : &last_bounds_);
     for (const int64_t row : rows) Write(row);
     if (Draw(4) == 0) fake_quantize_.WillModifyRows(table_.view(), rows);
   }
@@ -326,6 +368,7 @@ class Sequence {
   Model model_;
   FakeQuantize fake_quantize_;
   std::vector<int64_t> last_rows_;
+  RowBounds last_bounds_;
 };
 
 void RunSequences(int num_threads) {
@@ -448,6 +491,41 @@ TEST_P(BadRowTest, LaterBadContentLeavesTheRecordedBounds) {
 }
 
 INSTANTIATE_TEST_SUITE_P(AllRules, BadRowTest, ::testing::Values(1.0, 0.0, 0.01));
+
+// Bounds that a forward has seen are taken over for its rows, which are not read again; not those of an earlier
+// forward, of another fake quantizer or of other rows.
+TEST(FakeQuantizeLazyTest, BoundsOfTheLastForwardAreTakenOver) {
+  enum class Which { kLast, kEarlier, kOther, kOtherRows };
+  for (const Which which : {Which::kLast, Which::kEarlier, Which::kOther, Which::kOtherRows}) {
+    Table table = MakeTable(6);
+    const TableView view = table.view();
+    EQAT_ASSERT_OK_AND_ASSIGN(FakeQuantize fake_quantize, FakeQuantize::Create(Config(1.0)));
+    EQAT_ASSERT_OK_AND_ASSIGN(FakeQuantize other, FakeQuantize::Create(Config(1.0)));
+    const std::vector<int64_t> ids = {3, 7}, offsets = {0, 2};
+    PoolArgs args;
+    args.rows = view;
+    args.ids = ids.data();
+    args.offsets = offsets.data();
+    args.num_bags = 1;
+    std::vector<float> y(kCols);
+    const MutableTableView out(y.data(), 1, kCols);
+    RowBounds bounds, ignored;
+    ASSERT_TRUE(other.TryForwardPool(args, out, which == Which::kOther ? &bounds : &ignored));
+    ASSERT_TRUE(fake_quantize.TryForwardPool(args, out, which == Which::kOther ? &ignored : &bounds));
+    if (which == Which::kEarlier) {
+      ASSERT_TRUE(fake_quantize.TryForwardPool(args, out));
+    }
+    bounds.rows = which == Which::kOtherRows ? std::vector<int64_t>{3, 8} : ids;
+    EQAT_ASSERT_OK_AND_ASSIGN(const FakeQuantizeState before, fake_quantize.State(&view));
+    // As no writer may do it: what is recorded tells whether the rows were read.
+    table.Row(3)[0] = table.Row(7)[0] = 1e6f;
+    fake_quantize.WillModifyRows(view, ids, &bounds);
+    EQAT_ASSERT_OK_AND_ASSIGN(const FakeQuantizeState after, fake_quantize.State(&view));
+    for (const int64_t row : ids) {
+      EXPECT_EQ(after.max_val[row], which == Which::kLast ? before.max_val[row] : 1e6f) << static_cast<int>(which);
+    }
+  }
+}
 
 // What makes a step cost what its batch touches: no other row is read.
 TEST(FakeQuantizeLazyTest, ForwardAndAnnouncementReadOnlyTheirRows) {

@@ -90,6 +90,20 @@ std::vector<float> Quantized(TableView table, const FreshRule& fresh) {
   return y;
 }
 
+// Those of RowMinMax for the row at each position.
+void ExpectBoundsOf(TableView table, const std::vector<int64_t>& ids, const RowBounds& bounds) {
+  ASSERT_EQ(bounds.min_vals.size(), ids.size());
+  ASSERT_EQ(bounds.max_vals.size(), ids.size());
+  for (size_t k = 0; k < ids.size(); ++k) {
+    float min_val, max_val;
+    bool finite;
+    reference::RowMinMax(table.Row(ids[k]), table.cols, &min_val, &max_val, &finite);
+    ASSERT_EQ(BitsOf(std::vector<float>{bounds.min_vals[k], bounds.max_vals[k]}),
+              BitsOf(std::vector<float>{min_val, max_val}))
+        << "position " << k << " row " << ids[k] << " cols " << table.cols;
+  }
+}
+
 struct Batch {
   std::vector<int64_t> ids;
   std::vector<int64_t> offsets = {0};
@@ -145,7 +159,13 @@ TEST(FakeQuantizePoolKernelsTest, PoolingEqualsTheSlowWayOnEveryTarget) {
         args.rows = rows.view();
         ForEachSimdTarget([&] {
           std::vector<float> got(batch.num_bags() * (cols + 2), -7.0f);
-          ASSERT_TRUE(FakeQuantizePool(args, rule, MutableTableView(got.data(), batch.num_bags(), cols, cols + 2)));
+          RowBounds bounds;
+          bounds.min_vals = {1, 2, 3};
+          ASSERT_TRUE(
+              FakeQuantizePool(args, rule, MutableTableView(got.data(), batch.num_bags(), cols, cols + 2), &bounds));
+          if (&reduction == &kReductions[0] || &reduction == &kReductions[3]) {
+            ExpectBoundsOf(args.rows, batch.ids, bounds);
+          }
           for (int64_t bag = 0; bag < batch.num_bags(); ++bag) {
             const float* const begin = got.data() + bag * (cols + 2);
             ASSERT_EQ(std::memcmp(begin, want.data() + bag * cols, cols * sizeof(float)), 0)
