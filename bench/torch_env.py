@@ -9,9 +9,9 @@ NEEDED_BYTES = 14 << 30  # PyPI's torch for x86-64 comes with CUDA libraries, wh
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 
 
-def _pip(environment, *arguments):
+def _pip(environment, *arguments, errors=None):
     return subprocess.run([os.path.join(environment, "bin", "python"), "-m", "pip", "install", "--quiet", *arguments],
-                          check=False).returncode == 0
+                          check=False, stderr=errors).returncode == 0
 
 
 def _make(environment):
@@ -23,7 +23,8 @@ def _make(environment):
     if subprocess.run([sys.executable, "-m", "venv", environment], check=False).returncode != 0:
         sys.exit("python3 -m venv failed; on Debian: apt-get install python3-venv")
     # The build without CUDA if its index is to be reached, otherwise PyPI's.
-    without_cuda = _pip(environment, "--index-url", CPU_INDEX, "--timeout", "10", "--retries", "0", "torch")
+    without_cuda = _pip(environment, "--index-url", CPU_INDEX, "--timeout", "10", "--retries", "0", "torch",
+                        errors=subprocess.DEVNULL)
     if not (without_cuda or _pip(environment, "torch")) or not _pip(environment, "numpy", "matplotlib"):
         shutil.rmtree(environment, ignore_errors=True)
         sys.exit("pip could not install torch, numpy and matplotlib")
