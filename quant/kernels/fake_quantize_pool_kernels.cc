@@ -551,12 +551,16 @@ bool SupportsFakeQuantizePool(int32_t quant_min, int32_t quant_max, float eps) {
 }
 
 bool FakeQuantizePool(const PoolArgs& args, const FreshRule& rule, MutableTableView out, RowBounds* bounds) {
-  if (bounds != nullptr) bounds->min_vals.clear(), bounds->max_vals.clear();
-  if (args.num_bags == 0 || args.rows.cols == 0) return true;
-  const int64_t num_positions = args.offsets[args.num_bags];
+  const bool nothing = args.num_bags == 0 || args.rows.cols == 0;
+  const int64_t num_positions = nothing ? 0 : args.offsets[args.num_bags];
   const auto ids = absl::MakeConstSpan(args.ids, num_positions);
-  if (RepeatsRows(ids, args.rows.rows)) return PoolDistinct(args, ids, rule, out);
-  if (bounds != nullptr) bounds->min_vals.resize(num_positions), bounds->max_vals.resize(num_positions);
+  const bool repeats = !nothing && RepeatsRows(ids, args.rows.rows);
+  if (bounds != nullptr) {  // which keeps its size, and so its pages, from batch to batch
+    bounds->min_vals.resize(repeats ? 0 : num_positions);
+    bounds->max_vals.resize(repeats ? 0 : num_positions);
+  }
+  if (nothing) return true;
+  if (repeats) return PoolDistinct(args, ids, rule, out);
   const int64_t rows_per_bag = num_positions / args.num_bags + 1;
   const int64_t bags_per_block = std::max<int64_t>(1, RowsPerBlock(args.rows.cols) / rows_per_bag);
   return AllBlocks(args.num_bags, bags_per_block, [&](int64_t begin, int64_t end) {
