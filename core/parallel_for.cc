@@ -5,8 +5,8 @@
 #include <cassert>
 #include <chrono>
 #include <cstdint>
+#include <exception>
 #include <mutex>
-#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -20,14 +20,25 @@ class Job {
 
   int64_t num_blocks() const { return n_ / block_ + (n_ % block_ != 0); }
 
+  // Does not throw: after an exception no more blocks are handed out.
   void RunBlocks() {
     const int64_t num_blocks_total = num_blocks();
-    for (;;) {
-      const int64_t i = next_.fetch_add(1, std::memory_order_relaxed);
-      if (i >= num_blocks_total) return;
-      const int64_t begin = i * block_;
-      body_(begin, begin + std::min(block_, n_ - begin));
+    try {
+      for (;;) {
+        const int64_t i = next_.fetch_add(1, std::memory_order_relaxed);
+        if (i >= num_blocks_total) return;
+        const int64_t begin = i * block_;
+        body_(begin, begin + std::min(block_, n_ - begin));
+      }
+    } catch (...) {
+      next_.store(num_blocks_total, std::memory_order_relaxed);
+      if (!failed_.test_and_set()) failure_ = std::current_exception();
     }
+  }
+
+  // When all threads have left: throws the first exception of the body again.
+  void RethrowFailure() const {
+    if (failure_ != nullptr) std::rethrow_exception(failure_);
   }
 
  private:
@@ -35,6 +46,8 @@ class Job {
   const int64_t block_;
   const absl::FunctionRef<void(int64_t, int64_t)> body_;
   std::atomic<int64_t> next_{0};
+  std::atomic_flag failed_ = ATOMIC_FLAG_INIT;
+  std::exception_ptr failure_;
 };
 
 // True while ParallelFor must stay on this thread.
@@ -108,8 +121,8 @@ class Pool {
     while (static_cast<int>(workers_.size()) < num_threads() - 1) {
       try {
         workers_.emplace_back([this] { Work(); });
-      } catch (const std::system_error&) {
-        return;  // the system allows no more threads: fewer give the same results
+      } catch (const std::exception&) {
+        return;  // the system allows no more threads, or has no memory for one: fewer give the same results
       }
     }
   }
@@ -199,10 +212,14 @@ void ParallelFor(int64_t n, int64_t block, absl::FunctionRef<void(int64_t begin,
   assert(block >= 1);
   if (n <= 0) return;
   Job job(n, block, body);
-  if (job.num_blocks() == 1 || inside_parallel_for || NumThreads() == 1) return job.RunBlocks();
-  inside_parallel_for = true;
-  if (!Pool::Get().TryRun(job)) job.RunBlocks();
-  inside_parallel_for = false;
+  if (job.num_blocks() == 1 || inside_parallel_for || NumThreads() == 1) {
+    job.RunBlocks();
+  } else {
+    inside_parallel_for = true;
+    if (!Pool::Get().TryRun(job)) job.RunBlocks();
+    inside_parallel_for = false;
+  }
+  job.RethrowFailure();
 }
 
 }  // namespace eqat

@@ -21,6 +21,9 @@ void StayOnThisThread();
 
 // Calls `body(begin, end)` for every block of at most `block` items (block >= 1). The caller takes part. Nested calls
 // and calls from several threads are allowed: an inner call runs on its own thread alone. Blocks until all are done.
+//
+// An exception of `body`, as for memory that is not to be had, is thrown again by the call, when no thread is in `body`
+// any more; blocks that nobody had begun are not run. Of several exceptions one is thrown.
 void ParallelFor(int64_t n, int64_t block, absl::FunctionRef<void(int64_t begin, int64_t end)> body);
 
 }  // namespace eqat

@@ -27,10 +27,13 @@ namespace {
   }
   dup2(error, STDERR_FILENO);
   close(STDIN_FILENO);
-  if (options.file_size_limit.has_value()) {
-    const rlimit limit = {*options.file_size_limit, *options.file_size_limit};
-    setrlimit(RLIMIT_FSIZE, &limit);
-  }
+  const auto set_limit = [](auto resource, const std::optional<uint64_t>& bytes) {
+    if (!bytes.has_value()) return;
+    const rlimit limit = {*bytes, *bytes};
+    setrlimit(resource, &limit);
+  };
+  set_limit(RLIMIT_FSIZE, options.file_size_limit);
+  set_limit(RLIMIT_AS, options.memory_limit);
   std::vector<char*> argv = {const_cast<char*>(EQAT_PROGRAM)};
   for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
   argv.push_back(nullptr);

@@ -22,6 +22,7 @@ struct ProgramResult {
 
 struct ProgramOptions {
   std::optional<uint64_t> file_size_limit;              // RLIMIT_FSIZE in bytes
+  std::optional<uint64_t> memory_limit;                 // RLIMIT_AS in bytes; sanitizers do not start under one
   std::optional<std::chrono::microseconds> kill_after;  // SIGKILL
   bool error_is_terminal = false;                       // standard error is a pseudo-terminal, 80 columns
   bool out_is_closed_pipe = false;                      // nobody reads standard output

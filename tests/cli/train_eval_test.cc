@@ -1,6 +1,7 @@
 // train and eval: from data to numbers, and what a signal leaves behind.
 #include <csignal>
 
+#include "absl/strings/str_cat.h"
 #include "io/json_reader.h"
 #include "tests/cli/cli_test.h"
 
@@ -114,6 +115,28 @@ TEST_F(TrainEvalTest, RefusesItsInputAsOutput) {
   ExpectError(RunProgram(arguments), 1, {"--out", "also an input"});
   EXPECT_EQ(Snapshot(), before);
 }
+
+#ifndef __SANITIZE_ADDRESS__
+// Wherever memory runs out, in whichever thread: the program says so, and leaves no result.
+TEST_F(TrainEvalTest, TooLittleMemoryIsAnError) {
+  WriteData(400000);  // several blocks of lines for each thread
+  Write("train.json", R"({"version": 1, "batch_size": 65536, "optimizer": {"type": "SGD", "lr": 0.1}})");
+  int failures = 0;
+  for (uint64_t megabytes = 16;; megabytes += 4) {
+    SCOPED_TRACE(absl::StrCat(megabytes, " MB"));
+    ASSERT_LT(megabytes, 4096u);
+    ProgramOptions options;
+    options.memory_limit = megabytes << 20;
+    if (failures == 0 && RunProgram({"--version"}, options).exit_code != 0) continue;  // not even its libraries fit
+    const ProgramResult result = RunProgram(TrainArguments("qat"), options);
+    if (result.exit_code == 0) break;
+    ExpectError(result, 1, {"memory"});
+    EXPECT_FALSE(Exists("trained"));
+    ++failures;
+  }
+  EXPECT_GT(failures, 0);
+}
+#endif
 
 class InterruptedTrainingTest : public TrainEvalTest {
  protected:

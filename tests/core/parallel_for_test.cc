@@ -4,7 +4,10 @@
 #include <atomic>
 #include <chrono>
 #include <mutex>
+#include <new>
 #include <set>
+#include <stdexcept>
+#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -142,6 +145,83 @@ TEST_F(ParallelForTest, ServesSeveralCallersAtOnce) {
   }
   for (std::thread& caller : callers) caller.join();
   EXPECT_THAT(sums, ::testing::Each(int64_t{200} * 499 * 500 * 999 / 6));
+}
+
+// The message of what ParallelFor throws when block `failing` of 40 fails; none when it throws nothing. Blocks that run
+// while the others look for work take a moment, so that several threads take part.
+std::string FailureOf(int64_t failing, std::atomic<int>& running) {
+  try {
+    ParallelFor(40, 1, [&](int64_t block, int64_t) {
+      ++running;
+      std::this_thread::sleep_for(std::chrono::microseconds(50));
+      --running;
+      if (block == failing) throw std::runtime_error("block " + std::to_string(block));
+    });
+  } catch (const std::runtime_error& error) {
+    EXPECT_EQ(running, 0) << "a block ran while the caller had the exception";
+    return error.what();
+  }
+  return "";
+}
+
+TEST_F(ParallelForTest, AnExceptionReachesTheCaller) {
+  for (const int threads : {1, 2, 5}) {
+    SCOPED_TRACE(threads);
+    SetNumThreads(threads);
+    for (int64_t failing = 0; failing < 40; ++failing) {
+      std::atomic<int> running = 0;
+      ASSERT_EQ(FailureOf(failing, running), "block " + std::to_string(failing));
+    }
+    std::atomic<int> running = 0;
+    EXPECT_EQ(FailureOf(-1, running), "");
+  }
+}
+
+TEST_F(ParallelForTest, OneOfSeveralExceptionsReachesTheCaller) {
+  for (const int threads : {1, 2, 5}) {
+    SCOPED_TRACE(threads);
+    SetNumThreads(threads);
+    for (int call = 0; call < 200; ++call) {
+      EXPECT_THROW(ParallelFor(40, 1, [](int64_t, int64_t) { throw std::bad_alloc(); }), std::bad_alloc);
+    }
+  }
+}
+
+TEST_F(ParallelForTest, AfterAnExceptionNoNewBlockIsBegun) {
+  for (const int threads : {1, 3}) {
+    SCOPED_TRACE(threads);
+    SetNumThreads(threads);
+    std::atomic<int> blocks = 0;
+    const auto fail_early = [&](int64_t block, int64_t) {
+      ++blocks;
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      if (block == 10) throw std::bad_alloc();
+    };
+    EXPECT_THROW(ParallelFor(1000, 1, fail_early), std::bad_alloc);
+    // How many had begun depends on the threads' speed; all 1000 would take the two others half a second more.
+    EXPECT_LT(blocks, 1000);
+  }
+}
+
+TEST_F(ParallelForTest, AnExceptionOfAnInnerCallReachesTheOuterCaller) {
+  SetNumThreads(3);
+  for (int64_t failing = 0; failing < 20; ++failing) {
+    const auto inner_call = [&](int64_t outer, int64_t) {
+      std::this_thread::sleep_for(std::chrono::microseconds(50));
+      ParallelFor(10, 1, [&](int64_t inner, int64_t) {
+        if (outer == failing && inner == 4) throw std::bad_alloc();
+      });
+    };
+    EXPECT_THROW(ParallelFor(20, 1, inner_call), std::bad_alloc) << failing;
+  }
+}
+
+TEST_F(ParallelForTest, ThreadsServeAfterAnException) {
+  SetNumThreads(3);
+  for (int call = 0; call < 20; ++call) {
+    EXPECT_THROW(ParallelFor(40, 1, [](int64_t, int64_t) { throw std::bad_alloc(); }), std::bad_alloc);
+    ASSERT_EQ(ThreadsThatCome(), 3u);
+  }
 }
 
 TEST_F(ParallelForTest, ZeroMeansAllCores) {
