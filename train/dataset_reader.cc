@@ -162,7 +162,7 @@ class DatasetReader {
     }
   }
 
-  // Before the indices are joined, whose number in each part it needs.
+  // Begins count from the start of their part.
   void JoinBegins(int64_t i) {
     std::vector<int64_t>& whole = data_.categorical_[i].begins;
     whole.reserve(data_.rows_ + 1);
