@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cassert>
 #include <cmath>
 #include <cstdlib>
 #include <limits>
@@ -105,10 +104,9 @@ class MemorylessRowObserver final : public RowObserver {
 
   // Bounds that the last forward saw in exactly these rows, none of which has been written since.
   bool TakeOver(absl::Span<const int64_t> rows, const RowBounds& bounds) {
-    if (bounds.forward == 0 || bounds.forward != name_of_last_forward_ || rows != absl::MakeConstSpan(bounds.rows)) {
-      return false;
-    }
-    assert(bounds.min_vals.size() == rows.size() && bounds.max_vals.size() == rows.size());
+    if (bounds.forward == 0 || bounds.forward != name_of_last_forward_) return false;
+    if (rows != absl::MakeConstSpan(bounds.rows)) return false;
+    if (bounds.min_vals.size() != rows.size() || bounds.max_vals.size() != rows.size()) return false;
     written_rows_.assign(rows.begin(), rows.end());
     written_bounds_.resize(rows.size());
     for (size_t i = 0; i < rows.size(); ++i) written_bounds_[i] = {bounds.min_vals[i], bounds.max_vals[i]};
