@@ -32,7 +32,7 @@ using eqat::HWY_NAMESPACE::WeightedSumOp;
 
 // Rows whose bounds are found together.
 constexpr int64_t kGroup = 8;
-// Rows whose parameters are found before any of them is quantized: they must still be in the first-level cache then.
+// Rows whose parameters are found before any of them is quantized: most must still be in the first-level cache then.
 constexpr int64_t kMaxChunk = 64;
 constexpr int64_t kChunkFloats = 8192;
 // How far ahead rows are fetched (one for each that is quantized, as a burst would stall), and how much of each: into
