@@ -111,6 +111,7 @@ class RowParser::BlockParser {
       SplitInto(std::string_view(block.text).substr(begin, end - begin), '\t', fields_);
       if (const absl::Status status = AddRow(); status.ok()) {
         ++rows_.rows_;
+        fields_.swap(fields_of_last_row_);
       } else if (spec_.bad_lines == BadLines::kSkip) {
         TakeBack();
         ++rows_.skipped_lines_;
@@ -173,7 +174,9 @@ class RowParser::BlockParser {
     CategoricalColumn& column = rows_.categorical_[i];
     const std::string_view field = fields_[parser_.categorical_positions_[i].values];
     const size_t first = column.indices.size();
-    if (!spec.multi_valued) {
+    if (IsAsInLastRow(parser_.categorical_positions_[i].values)) {
+      RepeatLastRow(column);
+    } else if (!spec.multi_valued) {
       if (field.empty() && spec.missing) {
         column.indices.push_back(*spec.missing);
       } else {
@@ -184,9 +187,22 @@ class RowParser::BlockParser {
         SplitInto(field, spec.separator, values_);
         for (const std::string_view value : values_) EQAT_RETURN_IF_ERROR(AddIndex(i, value));
       }
-      column.begins.push_back(static_cast<int64_t>(column.indices.size()));
     }
+    if (spec.multi_valued) column.begins.push_back(static_cast<int64_t>(column.indices.size()));
     return column.has_weights ? AddWeights(i, column.indices.size() - first) : absl::OkStatus();
+  }
+
+  // Rows of one user, session or document often follow one another: what they share is parsed once.
+  bool IsAsInLastRow(int64_t position) const {
+    return !fields_of_last_row_.empty() && fields_[position] == fields_of_last_row_[position];
+  }
+
+  // Adds the indices that the column's last whole row has.
+  static void RepeatLastRow(CategoricalColumn& column) {
+    const size_t end = column.indices.size();
+    const size_t begin = column.multi_valued ? *(column.begins.end() - 2) : end - 1;
+    column.indices.resize(end + (end - begin));
+    std::copy(column.indices.begin() + begin, column.indices.begin() + end, column.indices.begin() + end);
   }
 
   absl::Status AddWeights(size_t i, size_t num_values) {
@@ -222,6 +238,7 @@ class RowParser::BlockParser {
   Dataset& rows_;
   int64_t line_number_ = 0;
   std::vector<std::string_view> fields_;
+  std::vector<std::string_view> fields_of_last_row_;  // of the block; none before its first row
   std::vector<std::string_view> values_;  // of one multi-valued field
 };
 

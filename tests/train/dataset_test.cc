@@ -142,6 +142,42 @@ TEST_F(DatasetTest, BadLinesAreSkippedWithoutTrace) {
   EXPECT_EQ(data.Fingerprint(), good.Fingerprint());
 }
 
+// What a row shares with the one before is not parsed again.
+TEST_F(DatasetTest, RowsMayRepeatTheRowBefore) {
+  constexpr char kSpec[] = R"({
+    "version": 1, "files": ["a.tsv"], "header": false, "bad_lines": "skip", "label": {"column": 0},
+    "categorical": [
+      {"input": "word", "column": 1, "encoding": "vocabulary", "vocabulary": "words.txt", "unknown": 7},
+      {"input": "site", "column": 2, "encoding": "hexadecimal", "buckets": 100, "missing": 5},
+      {"input": "tags", "column": 3, "encoding": "integer", "buckets": 50, "multi_valued": true, "weights_column": 4},
+      {"input": "same tags", "column": 3, "encoding": "integer", "buckets": 20, "multi_valued": true}]})";
+  Write("words.txt", "a\nb\n");
+  Write("a.tsv",
+        "0\ta\tff\t3,4,5\t1,2,3\n"
+        "1\ta\tff\t3,4,5\t1,2,3\n"
+        "2\ta\t\t3,4,5\t4,5,6\n"  // a part repeats
+        "3\tb\tff\t30\t7\n"       // bad in the last column, after the others were added
+        "4\tb\tff\t3,4,5\t7,8\n"  // bad in its weights
+        "5\tb\t\t3,4,5\t7,8,9\n"  // in part as the last good row, in part as a bad one
+        "6\tx\t\t\t\n"
+        "7\tx\t\t\t\n"
+        "8\tb\t0\t3\t0\n"
+        "9\tb\t00\t3,4\t0,1\n");  // one begins like the other
+  EQAT_ASSERT_OK_AND_ASSIGN(const Dataset data, ReadSpec(kSpec));
+  EXPECT_EQ(data.skipped_lines(), 2);
+  EXPECT_THAT(data.labels(), ElementsAre(0, 1, 2, 5, 6, 7, 8, 9));
+  std::vector<int64_t> rows(data.rows());
+  std::iota(rows.begin(), rows.end(), 0);
+  const Batch batch = data.MakeBatch(rows);
+  EXPECT_THAT(batch.jagged.at("word").indices, ElementsAre(0, 0, 0, 1, 7, 7, 1, 1));
+  EXPECT_THAT(batch.jagged.at("site").indices, ElementsAre(55, 55, 5, 5, 5, 5, 0, 0));
+  for (const char* input : {"tags", "same tags"}) {
+    EXPECT_THAT(batch.jagged.at(input).indices, ElementsAre(3, 4, 5, 3, 4, 5, 3, 4, 5, 3, 4, 5, 3, 3, 4));
+    EXPECT_THAT(batch.jagged.at(input).offsets, ElementsAre(0, 3, 6, 9, 12, 12, 12, 13, 15));
+  }
+  EXPECT_THAT(batch.jagged.at("tags").weights, ElementsAre(1, 2, 3, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 0, 1));
+}
+
 // Files are read in blocks of about 256 KiB, as many at a time as keep all threads busy.
 class DatasetOfManyBlocksTest : public DatasetTest {
  protected:
