@@ -44,7 +44,7 @@ void ExpectReference(int64_t rows, int64_t depth, int64_t cols, bool transposed)
 TEST(ProductKernelsTest, EveryTargetEqualsTheReference) {
   ForEachSimdTarget([] {
     for (const bool transposed : {false, true}) {
-      for (const int64_t rows : {1, 3, 4, 5, 8, 32}) {
+      for (const int64_t rows : {1, 3, 4, 5, 8, 15, 32}) {
         for (const int64_t cols : {8, 16, 24, 32, 40, 64, 72}) ExpectReference(rows, 17, cols, transposed);
       }
       for (const int64_t depth : {1, 2, 239, 240, 241, 480, 500}) ExpectReference(6, depth, 56, transposed);
