@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <exception>
 #include <mutex>
+#include <numeric>
 #include <thread>
 #include <vector>
 
@@ -220,6 +221,21 @@ void ParallelFor(int64_t n, int64_t block, absl::FunctionRef<void(int64_t begin,
     inside_parallel_for = false;
   }
   job.RethrowFailure();
+}
+
+void ParallelTasks(absl::Span<const int64_t> costs, absl::FunctionRef<void(int64_t task)> body) {
+  const double share = std::accumulate(costs.begin(), costs.end(), 0.0) / NumThreads();
+  std::vector<int64_t> small;
+  for (int64_t task = 0; task < static_cast<int64_t>(costs.size()); ++task) {
+    if (static_cast<double>(costs[task]) > share) {
+      body(task);
+    } else {
+      small.push_back(task);
+    }
+  }
+  // The dearest first: what is left at the end is short.
+  std::stable_sort(small.begin(), small.end(), [&](int64_t a, int64_t b) { return costs[a] > costs[b]; });
+  ParallelFor(static_cast<int64_t>(small.size()), 1, [&](int64_t i, int64_t /*end*/) { body(small[i]); });
 }
 
 }  // namespace eqat

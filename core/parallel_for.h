@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "absl/functional/function_ref.h"
+#include "absl/types/span.h"
 
 namespace eqat {
 
@@ -25,6 +26,11 @@ void StayOnThisThread();
 // An exception of `body`, as for memory that is not to be had, is thrown again by the call, when no thread is in `body`
 // any more; blocks that nobody had begun are not run. Of several exceptions one is thrown.
 void ParallelFor(int64_t n, int64_t block, absl::FunctionRef<void(int64_t begin, int64_t end)> body);
+
+// Calls `body(task)` for each of costs.size() tasks that need nothing of one another; `costs` (at least 0) are in any
+// unit. A task that costs more than a thread's share of all runs on its own, so that it can use all threads itself; the
+// others run side by side. Exceptions as in ParallelFor.
+void ParallelTasks(absl::Span<const int64_t> costs, absl::FunctionRef<void(int64_t task)> body);
 
 }  // namespace eqat
 

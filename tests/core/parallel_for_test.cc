@@ -224,6 +224,57 @@ TEST_F(ParallelForTest, ThreadsServeAfterAnException) {
   }
 }
 
+using ParallelTasksTest = ParallelForTest;
+
+TEST_F(ParallelTasksTest, RunsEachTaskOnce) {
+  for (const int threads : {1, 2, 5}) {
+    SCOPED_TRACE(threads);
+    SetNumThreads(threads);
+    for (const std::vector<int64_t>& costs : {std::vector<int64_t>{},
+                                              {0},
+                                              {0, 0, 0},
+                                              {1},
+                                              {5, 5},
+                                              {1, 1, 1, 1},
+                                              {1, 90, 2, 3, 4, 0},
+                                              {INT64_MAX, INT64_MAX}}) {
+      std::vector<std::atomic<int>> runs(costs.size());
+      ParallelTasks(costs, [&](int64_t task) { ++runs[task]; });
+      for (const std::atomic<int>& count : runs) EXPECT_EQ(count, 1);
+    }
+  }
+}
+
+TEST_F(ParallelTasksTest, ALargeTaskHasAllThreads) {
+  SetNumThreads(3);
+  size_t threads_of_the_large = 0;
+  ParallelTasks({1, 8, 1, 1}, [&](int64_t task) {
+    if (task == 1) threads_of_the_large = ThreadsThatCome();
+  });
+  EXPECT_EQ(threads_of_the_large, 3u);
+}
+
+TEST_F(ParallelTasksTest, TasksOfOneSizeRunSideBySide) {
+  SetNumThreads(3);
+  std::atomic<int> running = 0;
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  ParallelTasks({4, 4, 4}, [&](int64_t) {
+    ++running;
+    while (running < 3 && std::chrono::steady_clock::now() < deadline) std::this_thread::yield();
+  });
+  EXPECT_LT(std::chrono::steady_clock::now(), deadline);
+}
+
+TEST_F(ParallelTasksTest, AnExceptionReachesTheCaller) {
+  SetNumThreads(3);
+  for (int64_t failing = 0; failing < 4; ++failing) {
+    const auto body = [&](int64_t task) {
+      if (task == failing) throw std::bad_alloc();
+    };
+    EXPECT_THROW(ParallelTasks({1, 8, 1, 1}, body), std::bad_alloc) << failing;
+  }
+}
+
 TEST_F(ParallelForTest, ZeroMeansAllCores) {
   SetNumThreads(0);
   EXPECT_EQ(NumThreads(), std::max(1u, std::thread::hardware_concurrency()));
