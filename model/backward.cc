@@ -1,8 +1,12 @@
+#include <iterator>
 #include <map>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "core/error.h"
+#include "core/parallel_for.h"
 #include "core/status_macros.h"
 #include "float_modules/activation.h"
 #include "model/call_function.h"
@@ -34,16 +38,45 @@ class BackwardPass {
     grads_.resize(nodes_.size());
     grads_.back() = grad_output;
     for (size_t i = nodes_.size(); i-- > 0;) {
-      if (!grads_[i]) continue;  // the output does not depend on it
-      if (absl::Status status = Execute(nodes_[i], tape_.records[i], *grads_[i]); !status.ok()) {
-        return AtPlace(absl::StrCat("node ", nodes_[i].name), status);
-      }
+      if (!grads_[i] || IsTableCall(nodes_[i])) continue;  // without it: the output does not depend on this node
+      EQAT_RETURN_IF_ERROR(AtNode(i, Execute(nodes_[i], tape_.records[i], *grads_[i])));
       grads_[i].reset();
     }
+    EQAT_RETURN_IF_ERROR(RunTables());
     return std::move(gradients_);
   }
 
  private:
+  absl::Status AtNode(size_t i, const absl::Status& status) const {
+    return status.ok() ? status : AtPlace(absl::StrCat("node ", nodes_[i].name), status);
+  }
+
+  bool IsTableCall(const Node& node) const {
+    return node.op == Op::kCallModule && AsLookup(*model_.Find(node.target)) != nullptr;
+  }
+
+  // Tables pass nothing on, so they come last, side by side. What several calls give to one parameter is added in the
+  // order of the other nodes, from the last to the first.
+  absl::Status RunTables() {
+    std::vector<size_t> calls;
+    std::vector<int64_t> costs;
+    for (size_t i = nodes_.size(); i-- > 0;) {
+      if (!grads_[i] || !IsTableCall(nodes_[i])) continue;
+      calls.push_back(i);
+      costs.push_back(std::ssize(tape_.records[i].lookup.bags.indices()) * grads_[i]->shape.back());
+    }
+    std::vector<absl::StatusOr<TableGradient>> computed(calls.size());
+    ParallelTasks(costs, [&](int64_t task) {
+      const size_t i = calls[task];
+      computed[task] = LookUp(nodes_[i], *model_.Find(nodes_[i].target), tape_.records[i].lookup, *grads_[i]);
+    });
+    for (size_t task = 0; task < calls.size(); ++task) {
+      EQAT_RETURN_IF_ERROR(AtNode(calls[task], computed[task].status()));
+      EQAT_RETURN_IF_ERROR(AtNode(calls[task], AddTable(nodes_[calls[task]], *std::move(computed[task]))));
+    }
+    return absl::OkStatus();
+  }
+
   const Tensor& ValueOf(const std::string& name) const { return *tape_.records[index_of_.at(name)].value; }
   const Tensor& Arg(const Node& node, size_t k) const { return ValueOf(node.args[k]); }
 
@@ -99,7 +132,6 @@ class BackwardPass {
 
   absl::Status CallModule(const Node& node, const Tape::Record& record, Tensor& grad) {
     const Module& module = *model_.Find(node.target);
-    if (AsLookup(module) != nullptr) return LookUp(node, module, record.lookup, grad);
     if (const auto* linear = std::get_if<nn::Linear>(&module)) {
       EQAT_ASSIGN_OR_RETURN(nn::LinearGradients grads, linear->Backward(Arg(node, 0), grad));
       if (Trains(node.target)) {
@@ -125,24 +157,32 @@ class BackwardPass {
     return absl::OkStatus();
   }
 
-  absl::Status LookUp(const Node& node, const Module& module, const nn::LookupContext& context, const Tensor& grad) {
+  // What one call of a table gives; empty where nothing is wanted.
+  struct TableGradient {
+    std::optional<nn::SparseGrad> weight;
+    std::optional<std::vector<float>> per_sample_weights;
+  };
+
+  absl::StatusOr<TableGradient> LookUp(const Node& node, const Module& module, const nn::LookupContext& context,
+                                       const Tensor& grad) const {
     return std::visit(
-        [&](const auto& table) {
+        [&](const auto& table) -> absl::StatusOr<TableGradient> {
           using T = std::decay_t<decltype(table)>;
           if constexpr (kIsFloatTable<T> || kIsQat<T>) {
             return TableBackward(node, table, context, grad);
           } else {
-            return absl::OkStatus();  // quantized: nothing to train
+            return TableGradient();  // quantized: nothing to train
           }
         },
         module);
   }
 
   template <typename T>
-  absl::Status TableBackward(const Node& node, const T& table, const nn::LookupContext& context, const Tensor& grad) {
+  absl::StatusOr<TableGradient> TableBackward(const Node& node, const T& table, const nn::LookupContext& context,
+                                              const Tensor& grad) const {
     const bool weighted = context.bags.has_per_sample_weights();
     const bool trains = table.options().requires_grad && Trains(node.target);
-    if (!trains && !weighted) return absl::OkStatus();
+    if (!trains && !weighted) return TableGradient();
     const TableView view(grad.values.data(), context.bags.num_bags(), table.embedding_dim());
     absl::StatusOr<nn::EmbeddingGradients> computed;
     if constexpr (kIsBag<T>) {
@@ -151,11 +191,20 @@ class BackwardPass {
       computed = table.Backward(context, view);
     }
     EQAT_ASSIGN_OR_RETURN(nn::EmbeddingGradients grads, std::move(computed));
-    if (weighted) AddDense(node.args[0] + kPerSampleWeightsSuffix, std::move(grads.per_sample_weights));
-    if (!trains) return absl::OkStatus();
+    TableGradient gradient;
+    if (trains) gradient.weight = std::move(grads.weight);
+    if (weighted) gradient.per_sample_weights = std::move(grads.per_sample_weights);
+    return gradient;
+  }
+
+  absl::Status AddTable(const Node& node, TableGradient&& gradient) {
+    if (gradient.per_sample_weights) {
+      AddDense(node.args[0] + kPerSampleWeightsSuffix, *std::move(gradient.per_sample_weights));
+    }
+    if (!gradient.weight) return absl::OkStatus();
     std::optional<nn::SparseGrad>& sum = gradients_[node.target + ".weight"].rows;
-    if (sum) return nn::AddTo(*sum, grads.weight);
-    sum = std::move(grads.weight);
+    if (sum) return nn::AddTo(*sum, *gradient.weight);
+    sum = std::move(gradient.weight);
     return absl::OkStatus();
   }
 

@@ -44,6 +44,14 @@ struct Tape {
   std::shared_ptr<const int> structure;  // of the model at the time
 };
 
+// A table and the nodes that call it, in order.
+struct TableCalls {
+  const EmbeddingLookup* lookup = nullptr;
+  std::vector<size_t> nodes;
+};
+// The tables that `graph` calls, in the order of their first calls.
+std::vector<TableCalls> TablesOf(const Model& model, const Graph& graph);
+
 // `writable` is `model`, or null for Phase::kEvaluate. Fills `tape` (empty before).
 absl::StatusOr<Tensor> RunForward(const Model& model, Model* writable, const Feed& feed, const PassOptions& options,
                                   Tape& tape);

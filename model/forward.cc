@@ -9,6 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "core/checked_math.h"
 #include "core/error.h"
+#include "core/parallel_for.h"
 #include "core/status_macros.h"
 #include "float_modules/activation.h"
 #include "model/call_function.h"
@@ -18,10 +19,10 @@ namespace eqat::model {
 namespace {
 
 // Placeholders that hold indices: those that tables are called on.
-std::set<std::string> IndexInputs(const Model& model, const Graph& graph) {
+std::set<std::string> IndexInputs(const std::vector<TableCalls>& tables, const Graph& graph) {
   std::set<std::string> inputs;
-  for (const Node& node : graph.nodes) {
-    if (node.op == Op::kCallModule && AsLookup(*model.Find(node.target)) != nullptr) inputs.insert(node.args[0]);
+  for (const TableCalls& table : tables) {
+    for (const size_t i : table.nodes) inputs.insert(graph.nodes[i].args[0]);
   }
   return inputs;
 }
@@ -112,13 +113,13 @@ class ForwardPass {
         graph_(model.inlined_graph()) {}
 
   absl::StatusOr<Tensor> Run() {
-    EQAT_RETURN_IF_ERROR(CheckFeed(graph_, IndexInputs(model_, graph_), feed_));
+    const std::vector<TableCalls> tables = TablesOf(model_, graph_);
+    EQAT_RETURN_IF_ERROR(CheckFeed(graph_, IndexInputs(tables, graph_), feed_));
     tape_.records.resize(graph_.nodes.size());
+    EQAT_RETURN_IF_ERROR(LookUpAll(tables));
     for (size_t i = 0; i < graph_.nodes.size(); ++i) {
       const Node& node = graph_.nodes[i];
-      if (absl::Status status = Execute(node, tape_.records[i]); !status.ok()) {
-        return AtPlace(absl::StrCat("node ", node.name), status);
-      }
+      if (absl::Status status = Execute(node, tape_.records[i]); !status.ok()) return AtNode(node, status);
       record_of_.emplace(node.name, &tape_.records[i]);
     }
     Tape::Record& output = tape_.records.back();
@@ -126,6 +127,34 @@ class ForwardPass {
   }
 
  private:
+  static absl::Status AtNode(const Node& node, const absl::Status& status) {
+    return AtPlace(absl::StrCat("node ", node.name), status);
+  }
+
+  // Tables read inputs alone, so they come first, side by side. Each takes its calls in order: one may move its
+  // observer.
+  absl::Status LookUpAll(const std::vector<TableCalls>& tables) {
+    std::vector<int64_t> costs;
+    for (const TableCalls& table : tables) {
+      costs.push_back(0);
+      for (const size_t i : table.nodes) {
+        costs.back() += feed_.lookups.at(graph_.nodes[i].args[0]).indices.size() * table.lookup->embedding_dim();
+      }
+    }
+    std::vector<absl::Status> statuses(graph_.nodes.size());
+    ParallelTasks(costs, [&](int64_t task) {
+      for (const size_t i : tables[task].nodes) {
+        Tape::Record& record = tape_.records[i];
+        statuses[i] = Keep(LookUp(graph_.nodes[i], *tables[task].lookup, record), record);
+        if (!statuses[i].ok()) return;
+      }
+    });
+    for (size_t i = 0; i < statuses.size(); ++i) {
+      if (!statuses[i].ok()) return AtNode(graph_.nodes[i], statuses[i]);
+    }
+    return absl::OkStatus();
+  }
+
   const Tensor& Arg(const Node& node, size_t k) const { return *record_of_.at(node.args[k])->value; }
 
   std::vector<const Tensor*> Args(const Node& node) const {
@@ -174,7 +203,7 @@ class ForwardPass {
 
   absl::Status CallModule(const Node& node, Tape::Record& record) {
     const Module& module = *model_.Find(node.target);
-    if (const EmbeddingLookup* table = AsLookup(module)) return Keep(LookUp(node, *table, record), record);
+    if (AsLookup(module) != nullptr) return absl::OkStatus();  // of LookUpAll
     const Tensor& x = Arg(node, 0);
     if (const auto* linear = std::get_if<nn::Linear>(&module)) return Keep(linear->Forward(x), record);
     if (std::holds_alternative<ReLU>(module)) return Keep(nn::ReLU(x), record);
@@ -271,6 +300,20 @@ class ForwardPass {
 };
 
 }  // namespace
+
+std::vector<TableCalls> TablesOf(const Model& model, const Graph& graph) {
+  std::vector<TableCalls> tables;
+  std::map<const EmbeddingLookup*, size_t> place_of;
+  for (size_t i = 0; i < graph.nodes.size(); ++i) {
+    const Node& node = graph.nodes[i];
+    const EmbeddingLookup* const lookup = node.op == Op::kCallModule ? AsLookup(*model.Find(node.target)) : nullptr;
+    if (lookup == nullptr) continue;
+    const auto [place, is_new] = place_of.emplace(lookup, tables.size());
+    if (is_new) tables.push_back({lookup, {}});
+    tables[place->second].nodes.push_back(i);
+  }
+  return tables;
+}
 
 absl::StatusOr<Tensor> RunForward(const Model& model, Model* writable, const Feed& feed, const PassOptions& options,
                                   Tape& tape) {

@@ -236,6 +236,77 @@ TEST(Model, ResultsDoNotDependOnTheNumberOfThreads) {
   SetNumThreads(0);
 }
 
+// Each call of a table may move its observer, and shortens rows that are too long: the second call sees what the first
+// did. Other tables run beside it.
+TEST(Model, ATableTakesItsCallsInTheOrderOfTheNodes) {
+  nn::EmbeddingOptions options = TableOptions(6, kDim);
+  options.max_norm = 1.0;
+  quant::QConfig qconfig = Preset("default_embedding_qat_qconfig");
+  qconfig.weight.observer.averaging_constant = 0.5;
+  const std::vector<int64_t> first = {0, 3, 5}, second = {5, 1, 0};
+  qat::Embedding alone = MakeQatEmbedding(options, qconfig);
+  std::vector<float> expected;
+  for (const std::vector<int64_t>& ids : {first, second}) {
+    std::vector<float> values(3 * kDim);
+    EQAT_ASSERT_OK(alone.Forward(Indices(ids), MutableTableView(values.data(), 3, kDim), nullptr));
+    expected.insert(expected.end(), values.begin(), values.end());
+  }
+  EQAT_ASSERT_OK_AND_ASSIGN(const quant::FakeQuantizeState expected_state, alone.FakeQuantState());
+
+  for (const int threads : {1, 2, 5}) {
+    SCOPED_TRACE(threads);
+    SetNumThreads(threads);
+    for (int repetition = 0; repetition < 20; ++repetition) {
+      Model model;
+      Graph graph{
+          {Input("second"), Input("first"), CallModule("a", "table", "first"), CallModule("b", "table", "second")}};
+      Add(model, "table", MakeQatEmbedding(options, qconfig));
+      for (const char* name : {"u", "v", "w"}) {
+        Add(model, name, MakeQatEmbedding(options, qconfig, 1));
+        graph.nodes.push_back(CallModule(std::string("of_") + name, name, "first"));
+      }
+      graph.nodes.push_back(Call("x", Function::kCat, {"a", "b"}));
+      graph.nodes.push_back(Output("x"));
+      EQAT_ASSERT_OK(model.SetGraph(std::move(graph)));
+      Feed feed;
+      feed.lookups["first"] = Indices(first);
+      feed.lookups["second"] = Indices(second);
+      EQAT_ASSERT_OK_AND_ASSIGN(const Tensor output, model.ForwardTraining(feed, 0, 0, nullptr));
+      ASSERT_THAT(output.values, Pointwise(Eq(), expected));
+      const auto state = std::get<qat::Embedding>(*model.Find("table")).FakeQuantState();
+      ASSERT_TRUE(state.ok());
+      ASSERT_EQ(state->min_val, expected_state.min_val);
+      ASSERT_EQ(state->max_val, expected_state.max_val);
+    }
+  }
+  SetNumThreads(0);
+}
+
+TEST(Model, OfSeveralTablesTheFirstNodesErrorIsReported) {
+  Model model;
+  Graph graph{{Input("good"), Input("bad")}};
+  std::vector<std::string> nodes;
+  for (const char* name : {"z", "y", "x", "w"}) {
+    Add(model, name, MakeEmbedding(TableOptions(6, kDim)));
+    nodes.push_back(std::string("of_") + name);
+    graph.nodes.push_back(CallModule(nodes.back(), name, nodes.size() == 1 ? "good" : "bad"));
+  }
+  graph.nodes.push_back(Call("sum", Function::kCat, nodes));
+  graph.nodes.push_back(Output("sum"));
+  EQAT_ASSERT_OK(model.SetGraph(std::move(graph)));
+  const std::vector<int64_t> good(100, 1), bad(100, 6);
+  Feed feed;
+  feed.lookups["good"] = Indices(good);
+  feed.lookups["bad"] = Indices(bad);
+  for (const int threads : {1, 2, 5}) {
+    SetNumThreads(threads);
+    for (int repetition = 0; repetition < 50; ++repetition) {
+      ASSERT_THAT(model.Evaluate(feed), StatusIs(absl::StatusCode::kOutOfRange, HasSubstr("node of_y: y: ")));
+    }
+  }
+  SetNumThreads(0);
+}
+
 TEST(Model, EvaluateChangesNothingAndTheOthersWhatTheySay) {
   Model model;
   nn::EmbeddingBagOptions options = BagOptions(4, 3);
