@@ -257,6 +257,11 @@ void StepSlot(const OptimizerConfig& config, double lr, Slot& slot, const model:
   }
 }
 
+int64_t UpdatedValues(const Slot& slot, const model::ParameterGradient& gradient) {
+  const bool only_listed_rows = slot.parameter.is_table && !slot.dense_pass;
+  return only_listed_rows ? static_cast<int64_t>(gradient.rows->values.size()) : slot.size();
+}
+
 std::string StepName(const Slot& slot) { return absl::StrCat(slot.parameter.name, ".step"); }
 std::string BufferName(const Slot& slot, const Buffer& buffer) {
   return absl::StrCat(slot.parameter.name, ".", buffer.name);
@@ -353,7 +358,12 @@ absl::Status Optimizer::Step(const model::Gradients& gradients, double lr) {
     EQAT_RETURN_IF_ERROR(CheckGradient(slot, gradient->second));
     updates.emplace_back(&slot, &gradient->second);
   }
-  for (const auto& [slot, gradient] : updates) StepSlot(impl_->config, lr, *slot, *gradient);
+  std::vector<int64_t> costs;
+  for (const auto& [slot, gradient] : updates) costs.push_back(UpdatedValues(*slot, *gradient));
+  ParallelTasks(costs, [&](int64_t task) {
+    const auto& [slot, gradient] = updates[task];
+    StepSlot(impl_->config, lr, *slot, *gradient);
+  });
   return absl::OkStatus();
 }
 

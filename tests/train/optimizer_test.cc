@@ -434,5 +434,55 @@ TEST(OptimizerTest, ThreadsDoNotMatter) {
   }
 }
 
+TEST(OptimizerTest, ParametersSideBySideAreUpdatedAsAlone) {
+  struct Shape {
+    const char* name;
+    int64_t rows, cols;
+    bool is_table;
+  };
+  constexpr Shape kShapes[] = {{"a.weight", 40, 5, true},  {"b.weight", 3000, 8, true}, {"c.weight", 64, 205, false},
+                               {"d.weight", 100, 4, true}, {"e.bias", 1, 64, false},    {"f.weight", 7, 16, true}};
+  const OptimizerConfig config = *Parse(R"({"type": "Adagrad", "lr": 0.5})");
+  const auto gradient_of = [](const Shape& shape, uint64_t step) {
+    const Rng rng(step, StreamOf(shape.name));
+    const int64_t rows = shape.is_table ? (shape.rows + 1) / 2 : shape.rows;
+    std::vector<float> values(rows * shape.cols);
+    for (size_t i = 0; i < values.size(); ++i) values[i] = rng.Normal(i);
+    if (shape.is_table) {
+      std::vector<int64_t> listed(rows);
+      for (int64_t i = 0; i < rows; ++i) listed[i] = 2 * i;
+      return RowGradient(shape.name, listed, values, shape.cols);
+    }
+    model::Gradients gradients;
+    gradients[shape.name].dense = std::move(values);
+    return gradients;
+  };
+  const auto train = [&](absl::Span<const Shape> shapes) {
+    std::vector<TestParameter> parameters;
+    std::vector<model::Parameter> views;
+    for (const Shape& shape : shapes) {
+      parameters.emplace_back(shape.name, shape.rows, shape.cols, shape.is_table, true);
+      views.push_back(parameters.back().parameter);
+    }
+    Optimizer optimizer = *Optimizer::Create(config, views);
+    for (uint64_t step = 0; step < 3; ++step) {
+      model::Gradients gradients;
+      for (const Shape& shape : shapes) gradients.merge(gradient_of(shape, step));
+      EXPECT_TRUE(optimizer.Step(gradients, 0.5).ok());
+    }
+    std::vector<std::vector<uint32_t>> bits;
+    for (const TestParameter& parameter : parameters) bits.push_back(BitsOf(parameter.values));
+    return bits;
+  };
+  SetNumThreads(1);
+  std::vector<std::vector<uint32_t>> alone;
+  for (const Shape& shape : kShapes) alone.push_back(train({&shape, 1}).front());
+  for (const int threads : {1, 2, 5}) {
+    SetNumThreads(threads);
+    EXPECT_EQ(train(kShapes), alone) << threads << " threads";
+  }
+  SetNumThreads(0);
+}
+
 }  // namespace
 }  // namespace eqat::train
