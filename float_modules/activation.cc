@@ -4,6 +4,7 @@
 #include <cassert>
 #include <cmath>
 #include <functional>
+#include <iterator>
 #include <numeric>
 #include <utility>
 
@@ -12,7 +13,7 @@
 #include "core/error.h"
 #include "core/parallel_for.h"
 #include "core/status_macros.h"
-#include "float_modules/dot.h"
+#include "float_modules/interaction_kernels.h"
 
 namespace eqat::nn {
 namespace {
@@ -98,6 +99,12 @@ absl::Status CheckFeatures(absl::Span<const Tensor* const> features) {
     }
   }
   return absl::OkStatus();
+}
+
+std::vector<const float*> ValuesOf(absl::Span<const Tensor* const> tensors) {
+  std::vector<const float*> values;
+  for (const Tensor* const tensor : tensors) values.push_back(tensor->values.data());
+  return values;
 }
 
 }  // namespace
@@ -242,41 +249,22 @@ absl::StatusOr<Tensor> InteractDot(absl::Span<const Tensor* const> features) {
   const int64_t rows = features[0]->shape[0];
   const int64_t dim = features[0]->shape[1];
   Tensor y({rows, count * (count - 1) / 2});
-  ParallelFor(rows, kActivationRows, [&](int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; ++row) {
-      float* out = y.values.data() + row * y.shape[1];
-      for (int64_t i = 1; i < count; ++i) {
-        for (int64_t j = 0; j < i; ++j) {
-          *out++ = Dot(features[i]->values.data() + row * dim, features[j]->values.data() + row * dim, dim);
-        }
-      }
-    }
-  });
+  const std::vector<const float*> values = ValuesOf(features);
+  ParallelFor(rows, kInteractionRows,
+              [&](int64_t begin, int64_t end) { InteractRows(values, dim, begin, end, y.values.data()); });
   return y;
 }
 
 std::vector<Tensor> InteractDotBackward(absl::Span<const Tensor* const> features, const Tensor& grad_output) {
-  const int64_t count = static_cast<int64_t>(features.size());
   const int64_t dim = features[0]->shape[1];
-  const int64_t pairs = count * (count - 1) / 2;
-  assert(grad_output.rank() == 2 && grad_output.shape[1] == pairs);
+  assert(grad_output.rank() == 2 && grad_output.shape[1] == std::ssize(features) * (std::ssize(features) - 1) / 2);
   std::vector<Tensor> gradients;
+  std::vector<float*> gradient_values;
   for (const Tensor* const feature : features) gradients.emplace_back(feature->shape);
-  const auto add_scaled = [dim](const Tensor& from, float g, int64_t row, Tensor& to) {
-    const float* __restrict from_row = from.values.data() + row * dim;
-    float* __restrict to_row = to.values.data() + row * dim;
-    for (int64_t c = 0; c < dim; ++c) to_row[c] += g * from_row[c];
-  };
-  ParallelFor(features[0]->shape[0], kActivationRows, [&](int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; ++row) {
-      const float* g = grad_output.values.data() + row * pairs;
-      for (int64_t i = 1; i < count; ++i) {
-        for (int64_t j = 0; j < i; ++j, ++g) {
-          add_scaled(*features[j], *g, row, gradients[i]);
-          add_scaled(*features[i], *g, row, gradients[j]);
-        }
-      }
-    }
+  for (Tensor& gradient : gradients) gradient_values.push_back(gradient.values.data());
+  const std::vector<const float*> values = ValuesOf(features);
+  ParallelFor(features[0]->shape[0], kInteractionRows, [&](int64_t begin, int64_t end) {
+    InteractRowsBackward(values, dim, grad_output.values.data(), begin, end, gradient_values);
   });
   return gradients;
 }
