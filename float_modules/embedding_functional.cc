@@ -16,6 +16,10 @@ namespace eqat::nn {
 namespace {
 
 constexpr int64_t kTableRows = 64;
+// Rows of a table are in no cache: while one is copied those to come are fetched, the beginning of long ones.
+constexpr int64_t kRowsAhead = 32;
+constexpr int64_t kFetchedFloats = 256;
+constexpr int64_t kFloatsPerCacheLine = 16;
 constexpr int64_t kPositionBlock = 256;
 constexpr int64_t kBagBlock = 4096;
 
@@ -182,8 +186,13 @@ void RenormAllRows(double max_norm, double norm_type, MutableTableView rows) {
 
 void CopyRows(TableView rows, absl::Span<const int64_t> ids, MutableTableView out) {
   assert(out.rows == static_cast<int64_t>(ids.size()) && out.cols == rows.cols);
+  const int64_t fetched = std::min(rows.cols, kFetchedFloats);
   ParallelFor(out.rows, kTableRows, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) std::copy_n(rows.Row(ids[i]), rows.cols, out.Row(i));
+    for (int64_t i = begin; i < end; ++i) {
+      const float* const later = rows.Row(ids[std::min(i + kRowsAhead, out.rows - 1)]);
+      for (int64_t c = 0; c < fetched; c += kFloatsPerCacheLine) __builtin_prefetch(later + c, 0, 2);
+      std::copy_n(rows.Row(ids[i]), rows.cols, out.Row(i));
+    }
   });
 }
 
