@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Times PyTorch beside eqat: a training step of EmbeddingBag, float and QAT, and training of the package-links model.
 
-    bench/compare_torch.py [--build BUILD] [--env DIR] [--out FILE.json] [--only 9,10,16] [--rounds 3] [--bounds]
+    bench/compare_torch.py [--build BUILD] [--env DIR] [--out FILE.json] [--only 9,10,16] [--rounds 5] [--bounds]
 
 Installs the newest torch from PyPI into an environment of its own (DIR, default BUILD/torch-env; gigabytes) the first
 time, and says which it found.
@@ -196,11 +196,15 @@ def compare_links(torch, build, rounds):
     torch.set_num_threads(LINKS_THREADS)
     torch.sparse.check_sparse_tensor_invariants.disable()  # otherwise Adagrad warns that they are off
     sizes, batches = read_links(torch, links)
-    eqat_rate = statistics.median(links.rows_per_second(links.float_model, config, LINKS_THREADS) for _ in range(rounds))
-    torch_rate, loss = torch_links(torch, sizes, batches)
+    eqat_rates, torch_rates = [], []
+    for _ in range(rounds):  # in turns
+        eqat_rates.append(links.rows_per_second(links.float_model, config, LINKS_THREADS))
+        torch_rate, loss = torch_links(torch, sizes, batches)
+        torch_rates.append(torch_rate)
     return {"rows": links.num_rows, "threads": LINKS_THREADS, "batch_size": BATCH_SIZE, "optimizer": "Adagrad",
-            "eqat_rows_per_second": eqat_rate, "eqat_loss": eqat_loss(links.trained),
-            "torch_rows_per_second": torch_rate, "torch_loss": loss}
+            "eqat_rows_per_second": statistics.median(eqat_rates), "eqat_loss": eqat_loss(links.trained),
+            "torch_rows_per_second": statistics.median(torch_rates), "torch_loss": loss,
+            "ratio": statistics.median(ours / theirs for ours, theirs in zip(eqat_rates, torch_rates))}
 
 
 def print_table(results):
@@ -234,7 +238,7 @@ def print_bounds(results, only):
     if results["links"]:
         links = results["links"]
         met.append(bound_row(16, "eqat train on package links, rows/s, eqat / PyTorch, float, 2 threads",
-                             links["eqat_rows_per_second"] / links["torch_rows_per_second"], 5,
+                             links["ratio"], 5,
                              f"{links['eqat_rows_per_second']:,.0f} / {links['torch_rows_per_second']:,.0f} rows/s"))
     return all(met)
 
@@ -245,7 +249,8 @@ def main():
     parser.add_argument("--env", help="default BUILD/torch-env")
     parser.add_argument("--out", help="default BUILD/compare_torch.json")
     parser.add_argument("--only", default="9,10,16", help="bounds to measure")
-    parser.add_argument("--rounds", type=int, default=3, help="of `eqat train`; PyTorch's epoch runs once")
+    parser.add_argument("--rounds", type=int, default=5,
+                        help="of `eqat train` and PyTorch's epoch, in turns; the median of their ratios counts")
     parser.add_argument("--bounds", action="store_true", help="print the bounds alone")
     arguments = parser.parse_args()
     only = {int(number) for number in re.findall(r"\d+", arguments.only)}
