@@ -13,7 +13,8 @@ of other processes do not count.
 
 Package links (2 threads each): the float model of examples/package_links with sparse gradients, Adagrad, batches of 512.
 For eqat the time is that of the whole `eqat train`: start, reading and parsing the rows, one epoch, writing the model. For
-PyTorch it is that of the epoch alone: its batches are tensors before the clock starts.
+PyTorch it is that of the epoch alone: its batches are tensors before the clock starts. The two take turns, and the median
+of the turns' ratios counts.
 
 Writes what it measured as JSON (default BUILD/compare_torch.json, read by bench/plot_step_time.py) and prints a table, then
 the bounds; --bounds prints those alone. Exit code 1 if one is missed.

@@ -39,7 +39,7 @@ class BackwardPass {
     grads_.back() = grad_output;
     for (size_t i = nodes_.size(); i-- > 0;) {
       if (!grads_[i] || IsTableCall(nodes_[i])) continue;  // without it: the output does not depend on this node
-      EQAT_RETURN_IF_ERROR(AtNode(i, Execute(nodes_[i], tape_.records[i], *grads_[i])));
+      EQAT_RETURN_IF_ERROR(AtNode(nodes_[i], Execute(nodes_[i], tape_.records[i], *grads_[i])));
       grads_[i].reset();
     }
     EQAT_RETURN_IF_ERROR(RunTables());
@@ -47,10 +47,6 @@ class BackwardPass {
   }
 
  private:
-  absl::Status AtNode(size_t i, const absl::Status& status) const {
-    return status.ok() ? status : AtPlace(absl::StrCat("node ", nodes_[i].name), status);
-  }
-
   bool IsTableCall(const Node& node) const {
     return node.op == Op::kCallModule && AsLookup(*model_.Find(node.target)) != nullptr;
   }
@@ -71,8 +67,9 @@ class BackwardPass {
       computed[task] = LookUp(nodes_[i], *model_.Find(nodes_[i].target), tape_.records[i].lookup, *grads_[i]);
     });
     for (size_t task = 0; task < calls.size(); ++task) {
-      EQAT_RETURN_IF_ERROR(AtNode(calls[task], computed[task].status()));
-      EQAT_RETURN_IF_ERROR(AtNode(calls[task], AddTable(nodes_[calls[task]], *std::move(computed[task]))));
+      const Node& node = nodes_[calls[task]];
+      EQAT_RETURN_IF_ERROR(AtNode(node, computed[task].status()));
+      EQAT_RETURN_IF_ERROR(AtNode(node, AddTable(node, *std::move(computed[task]))));
     }
     return absl::OkStatus();
   }

@@ -8,11 +8,15 @@
 #include <optional>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "core/error.h"
 #include "core/rng.h"
 #include "core/tensor.h"
 #include "float_modules/batch_norm.h"
 #include "float_modules/embedding_functional.h"
+#include "model/graph.h"
 #include "model/model.h"
 
 namespace eqat::model {
@@ -44,20 +48,17 @@ struct Tape {
   std::shared_ptr<const int> structure;  // of the model at the time
 };
 
-// A table and the nodes that call it, in order.
-struct TableCalls {
-  const EmbeddingLookup* lookup = nullptr;
-  std::vector<size_t> nodes;
-};
-// The tables that `graph` calls, in the order of their first calls.
-std::vector<TableCalls> TablesOf(const Model& model, const Graph& graph);
-
 // `writable` is `model`, or null for Phase::kEvaluate. Fills `tape` (empty before).
 absl::StatusOr<Tensor> RunForward(const Model& model, Model* writable, const Feed& feed, const PassOptions& options,
                                   Tape& tape);
 
 // REQUIRES: `tape` is of a forward that kept contexts, and of this model as it is.
 absl::StatusOr<Gradients> RunBackward(const Model& model, const Tape& tape, const Tensor& grad_output);
+
+// `status` with the node's name in front of its message.
+inline absl::Status AtNode(const Node& node, const absl::Status& status) {
+  return AtPlace(absl::StrCat("node ", node.name), status);
+}
 
 }  // namespace eqat::model
 

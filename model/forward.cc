@@ -18,6 +18,27 @@
 namespace eqat::model {
 namespace {
 
+// A table and the nodes that call it, in order.
+struct TableCalls {
+  const EmbeddingLookup* lookup = nullptr;
+  std::vector<size_t> nodes;
+};
+
+// The tables that `graph` calls, in the order of their first calls.
+std::vector<TableCalls> TablesOf(const Model& model, const Graph& graph) {
+  std::vector<TableCalls> tables;
+  std::map<const EmbeddingLookup*, size_t> place_of;
+  for (size_t i = 0; i < graph.nodes.size(); ++i) {
+    const Node& node = graph.nodes[i];
+    const EmbeddingLookup* const lookup = node.op == Op::kCallModule ? AsLookup(*model.Find(node.target)) : nullptr;
+    if (lookup == nullptr) continue;
+    const auto [place, is_new] = place_of.emplace(lookup, tables.size());
+    if (is_new) tables.push_back({lookup, {}});
+    tables[place->second].nodes.push_back(i);
+  }
+  return tables;
+}
+
 // Placeholders that hold indices: those that tables are called on.
 std::set<std::string> IndexInputs(const std::vector<TableCalls>& tables, const Graph& graph) {
   std::set<std::string> inputs;
@@ -119,7 +140,7 @@ class ForwardPass {
     EQAT_RETURN_IF_ERROR(LookUpAll(tables));
     for (size_t i = 0; i < graph_.nodes.size(); ++i) {
       const Node& node = graph_.nodes[i];
-      if (absl::Status status = Execute(node, tape_.records[i]); !status.ok()) return AtNode(node, status);
+      EQAT_RETURN_IF_ERROR(AtNode(node, Execute(node, tape_.records[i])));
       record_of_.emplace(node.name, &tape_.records[i]);
     }
     Tape::Record& output = tape_.records.back();
@@ -127,10 +148,6 @@ class ForwardPass {
   }
 
  private:
-  static absl::Status AtNode(const Node& node, const absl::Status& status) {
-    return AtPlace(absl::StrCat("node ", node.name), status);
-  }
-
   // Tables read inputs alone, so they come first, side by side. Each takes its calls in order: one may move its
   // observer.
   absl::Status LookUpAll(const std::vector<TableCalls>& tables) {
@@ -149,9 +166,7 @@ class ForwardPass {
         if (!statuses[i].ok()) return;
       }
     });
-    for (size_t i = 0; i < statuses.size(); ++i) {
-      if (!statuses[i].ok()) return AtNode(graph_.nodes[i], statuses[i]);
-    }
+    for (size_t i = 0; i < statuses.size(); ++i) EQAT_RETURN_IF_ERROR(AtNode(graph_.nodes[i], statuses[i]));
     return absl::OkStatus();
   }
 
@@ -300,20 +315,6 @@ class ForwardPass {
 };
 
 }  // namespace
-
-std::vector<TableCalls> TablesOf(const Model& model, const Graph& graph) {
-  std::vector<TableCalls> tables;
-  std::map<const EmbeddingLookup*, size_t> place_of;
-  for (size_t i = 0; i < graph.nodes.size(); ++i) {
-    const Node& node = graph.nodes[i];
-    const EmbeddingLookup* const lookup = node.op == Op::kCallModule ? AsLookup(*model.Find(node.target)) : nullptr;
-    if (lookup == nullptr) continue;
-    const auto [place, is_new] = place_of.emplace(lookup, tables.size());
-    if (is_new) tables.push_back({lookup, {}});
-    tables[place->second].nodes.push_back(i);
-  }
-  return tables;
-}
 
 absl::StatusOr<Tensor> RunForward(const Model& model, Model* writable, const Feed& feed, const PassOptions& options,
                                   Tape& tape) {

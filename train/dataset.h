@@ -1,5 +1,5 @@
 // Dataset: the rows of a data spec, parsed once into compact columns in memory; batches in file order or shuffled by a
-// seed. Memory: 4 bytes a dense value, 8 a categorical index, 8 a row and jagged column; while it is read, up to two to
+// seed. Memory: 4 bytes a dense value, 8 a categorical index, 8 a row and jagged column; while it is read, up to
 // three times as much.
 //
 // Deterministic: batch b of epoch e is a function of (data, batch size, seed, e, b) alone.

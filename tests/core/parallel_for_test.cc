@@ -147,8 +147,8 @@ TEST_F(ParallelForTest, ServesSeveralCallersAtOnce) {
   EXPECT_THAT(sums, ::testing::Each(int64_t{200} * 499 * 500 * 999 / 6));
 }
 
-// The message of what ParallelFor throws when block `failing` of 40 fails; none when it throws nothing. Blocks that run
-// while the others look for work take a moment, so that several threads take part.
+// The message of what ParallelFor throws when block `failing` of 40 fails; none when it throws nothing. Blocks
+// take a moment, so that several threads take part.
 std::string FailureOf(int64_t failing, std::atomic<int>& running) {
   try {
     ParallelFor(40, 1, [&](int64_t block, int64_t) {

@@ -6,8 +6,8 @@
 #include <limits>
 #include <vector>
 
-#include "core/rng.h"
 #include "gmock/gmock.h"
+#include "tests/float_modules/random_values.h"
 #include "tests/support/naive_embedding.h"
 #include "tests/support/simd_targets.h"
 
@@ -19,18 +19,10 @@ using ::eqat::testing::ForEachSimdTarget;
 
 constexpr float kUntouchedInteraction = 0x1.23456p7f;
 
-// Values whose sums depend on their order, with zeros of both signs.
-std::vector<float> RandomFeature(uint64_t stream, int64_t n) {
-  const Rng rng(5, stream);
-  std::vector<float> values(n);
-  for (int64_t i = 0; i < n; ++i) values[i] = i % 7 == 3 ? -0.0f : rng.Normal(static_cast<uint64_t>(i));
-  return values;
-}
-
 // `count` features of `rows` rows that start at odd addresses; each call works on rows [begin, end).
 struct Interaction {
   Interaction(int64_t count, int64_t rows, int64_t dim) : count(count), rows(rows), dim(dim) {
-    for (int64_t i = 0; i < count; ++i) memory.push_back(RandomFeature(static_cast<uint64_t>(i), rows * dim + 1));
+    for (int64_t i = 0; i < count; ++i) memory.push_back(RandomValues(static_cast<uint64_t>(i), rows * dim + 1));
     for (const std::vector<float>& values : memory) features.push_back(values.data() + 1);
   }
 
@@ -41,7 +33,7 @@ struct Interaction {
   }
 
   std::vector<float> Gradients(decltype(InteractRowsBackward)* interact, int64_t begin, int64_t end) const {
-    const std::vector<float> g = RandomFeature(99, rows * count * (count - 1) / 2 + 1);
+    const std::vector<float> g = RandomValues(99, rows * count * (count - 1) / 2 + 1);
     std::vector<float> all(count * rows * dim + 1, kUntouchedInteraction);
     std::vector<float*> gradients;
     for (int64_t i = 0; i < count; ++i) gradients.push_back(all.data() + 1 + i * rows * dim);

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "core/rng.h"
+#include "tests/float_modules/random_values.h"
 #include "tests/support/simd_targets.h"
 
 namespace eqat::nn {
@@ -14,18 +14,11 @@ using ::eqat::testing::ForEachSimdTarget;
 
 constexpr float kUntouchedProduct = 0x1.23456p7f;
 
-std::vector<float> Random(uint64_t stream, int64_t n) {
-  const Rng rng(21, stream);
-  std::vector<float> values(n);
-  for (int64_t i = 0; i < n; ++i) values[i] = i % 50 == 7 ? -0.0f : rng.Normal(static_cast<uint64_t>(i));
-  return values;
-}
-
 // In views that start at odd addresses and have gaps; `transposed`: the left matrix lies column by column.
 void ExpectReference(int64_t rows, int64_t depth, int64_t cols, bool transposed) {
   SCOPED_TRACE(::testing::Message() << rows << " x " << depth << " x " << cols << ", transposed " << transposed);
-  const std::vector<float> left_memory = Random(1, (rows + 1) * (depth + 1) + 1);
-  const std::vector<float> right_memory = Random(2, depth * (cols + 5) + 1);
+  const std::vector<float> left_memory = RandomValues(1, (rows + 1) * (depth + 1) + 1);
+  const std::vector<float> right_memory = RandomValues(2, depth * (cols + 5) + 1);
   const LeftMatrix left =
       transposed ? LeftMatrix{left_memory.data() + 1, 1, rows + 1} : LeftMatrix{left_memory.data() + 1, depth + 1, 1};
   const TableView right(right_memory.data() + 1, depth, cols + 3, cols + 5);
