@@ -57,7 +57,7 @@ absl::StatusOr<Gradients> RunBackward(const Model& model, const Tape& tape, cons
 
 // `status` with the node's name in front of its message.
 inline absl::Status AtNode(const Node& node, const absl::Status& status) {
-  return AtPlace(absl::StrCat("node ", node.name), status);
+  return status.ok() ? status : AtPlace(absl::StrCat("node ", node.name), status);
 }
 
 }  // namespace eqat::model
