@@ -39,6 +39,8 @@ constexpr int64_t kChunkFloats = 8192;
 // the second-level cache, whose queue of misses is several times as long as the first's.
 constexpr int64_t kPrefetchRows = 96;
 constexpr int64_t kPrefetchFloats = 256;
+// How far ahead of the row the places of its bounds are fetched; otherwise writing waits for them.
+constexpr int64_t kPrefetchBounds = 64;
 constexpr int64_t kFloatsPerCacheLine = 16;
 constexpr size_t kMaxLanes = 16;
 constexpr float kMaxZeroPoint = 1048576.0f;
@@ -429,6 +431,15 @@ void FinishBag(const PoolArgs& args, int64_t bag, float* HWY_RESTRICT out) {
   }
 }
 
+// The places of `count` rows from position `chunk` that come after this chunk.
+HWY_INLINE void PrefetchBounds(RowBounds& bounds, int64_t chunk, int64_t count, int64_t last) {
+  const int64_t end = std::min(chunk + kPrefetchBounds + count, last);
+  for (int64_t at = chunk + kPrefetchBounds; at < end; at += kFloatsPerCacheLine) {
+    __builtin_prefetch(bounds.min_vals.data() + at, 1);
+    __builtin_prefetch(bounds.max_vals.data() + at, 1);
+  }
+}
+
 // The end of a chunk that begins at position `begin`, in `bag` or behind it: that of the last bag that ends at `limit`
 // or before, so that short bags are not cut in two, or `limit` if none does.
 HWY_INLINE int64_t ChunkEnd(const PoolArgs& args, int64_t bag, int64_t end_bag, int64_t begin, int64_t limit) {
@@ -451,6 +462,7 @@ HWY_NOINLINE bool PoolBags(const PoolArgs& args, const FreshRule& rule, int64_t 
     chunk_end = ChunkEnd(args, bag, end_bag, chunk, std::min(chunk + kernel.chunk_rows(), last));
     float* const min_vals = bounds == nullptr ? nullptr : bounds->min_vals.data() + chunk;
     float* const max_vals = bounds == nullptr ? nullptr : bounds->max_vals.data() + chunk;
+    if (bounds != nullptr) PrefetchBounds(*bounds, chunk, chunk_end - chunk, last);
     if (!kernel.FindParams<kSearch>(args.ids + chunk, chunk_end - chunk, params, min_vals, max_vals)) return false;
     for (int64_t k = chunk; k < chunk_end;) {
       while (args.offsets[bag + 1] <= k) FinishBag(args, bag, out.Row(bag)), ++bag;
