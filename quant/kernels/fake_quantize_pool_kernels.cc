@@ -36,9 +36,11 @@ constexpr int64_t kGroup = 8;
 constexpr int64_t kMaxChunk = 64;
 constexpr int64_t kChunkFloats = 8192;
 // How far ahead rows are fetched (one for each that is quantized, as a burst would stall), and how much of each: into
-// the second-level cache, whose queue of misses is several times as long as the first's.
+// the second-level cache, whose queue of misses is several times as long as the first's. While bounds are found, that
+// queue goes on with what it holds; of rows from kLongRowFloats on that is not enough, and half is fetched then.
 constexpr int64_t kPrefetchRows = 96;
 constexpr int64_t kPrefetchFloats = 256;
+constexpr int64_t kLongRowFloats = 193;
 // How far ahead of the row the places of its bounds are fetched; otherwise writing waits for them.
 constexpr int64_t kPrefetchBounds = 64;
 constexpr int64_t kFloatsPerCacheLine = 16;
@@ -188,33 +190,32 @@ class Kernel {
     chunk_rows_ = std::clamp(kChunkFloats / table.cols / kGroup * kGroup, kGroup, kMaxChunk);
     const bool starts_on_lines =
         reinterpret_cast<uintptr_t>(table.data) % 64 == 0 && table.stride % kFloatsPerCacheLine == 0;
-    prefetch_floats_ = std::min(table.cols, kPrefetchFloats) + (starts_on_lines ? 0 : kFloatsPerCacheLine);
+    const int64_t half = std::min(table.cols / 2, kPrefetchFloats) / kFloatsPerCacheLine * kFloatsPerCacheLine;
+    early_floats_ = table.cols < kLongRowFloats ? 0 : half;
+    late_ = table.data + early_floats_;
+    late_floats_ = std::min(table.cols - early_floats_, kPrefetchFloats) + (starts_on_lines ? 0 : kFloatsPerCacheLine);
   }
 
   // Rows of a chunk: whole groups.
   int64_t chunk_rows() const { return chunk_rows_; }
 
-  // Parameters of the rows ids[0..count), 1 <= count <= chunk_rows(); false where the kernel does not hold. Their
-  // bounds go to found_min and found_max [count], if those are not null.
+  // Parameters of the rows ids[0..count), 1 <= count <= chunk_rows(); false where the kernel does not hold. `ids` goes
+  // on to ids[last]. The bounds go to found_min and found_max [count], if those are not null.
   template <NanSearch kSearch>
-  HWY_INLINE bool FindParams(const int64_t* ids, int64_t count, ChunkParams& params, float* found_min = nullptr,
-                             float* found_max = nullptr) const {
-    HWY_ALIGN float min_vals[kMaxChunk];
-    HWY_ALIGN float max_vals[kMaxChunk];
-    if (!FindRowBounds<kSearch>(ids, count, params, min_vals, max_vals)) return false;
-    if (found_min != nullptr) {
-      CopyBounds(params, min_vals, count, found_min);
-      CopyBounds(params, max_vals, count, found_max);
-    }
-    return FindAffine(count, min_vals, max_vals, params);
+  HWY_INLINE bool FindParams(const int64_t* ids, int64_t count, int64_t last, ChunkParams& params,
+                             float* found_min = nullptr, float* found_max = nullptr) const {
+    if (early_floats_ != 0) return FindParamsOfLongRows<kSearch>(ids, count, last, params, found_min, found_max);
+    return FindParams<kSearch, false>(ids, count, last, params, found_min, found_max);
   }
 
-  // Bounds of the rows ids[0..count), 1 <= count <= kGroup; false where the kernel does not hold.
-  HWY_INLINE bool FindBounds(const int64_t* ids, int64_t count, Bounds* bounds) const {
+  // Bounds of the rows ids[0..count), 1 <= count <= kGroup; false where the kernel does not hold. `ids` goes on to
+  // ids[last].
+  HWY_INLINE bool FindBounds(const int64_t* ids, int64_t count, int64_t last, Bounds* bounds) const {
     ChunkParams params;
     HWY_ALIGN float min_vals[kGroup];
     HWY_ALIGN float max_vals[kGroup];
-    if (!FindRowBounds<NanSearch::kRows>(ids, count, params, min_vals, max_vals)) return false;
+    for (int64_t i = 0; i < kGroup; ++i) PrefetchLate(ids, i, last);
+    if (!FindRowBounds<NanSearch::kRows, true>(ids, count, last, params, min_vals, max_vals)) return false;
     if (!FindAffine(count, min_vals, max_vals, params)) return false;
     for (int64_t i = 0; i < count; ++i) {
       const float* const row = params.rows[i];
@@ -223,20 +224,15 @@ class Kernel {
     return true;
   }
 
-  HWY_INLINE void Prefetch(int64_t id) const {
-    const float* const row = table_.Row(id);
-    for (int64_t col = 0; col < prefetch_floats_; col += kFloatsPerCacheLine) __builtin_prefetch(row + col, 0, 2);
-  }
-
-  // The row that comes in a while.
-  HWY_INLINE void PrefetchAhead(const int64_t* ids, int64_t k, int64_t last) const {
-    Prefetch(ids[std::min(k + kPrefetchRows, last)]);
+  // Of the row that comes in a while, all that is not fetched while bounds are found.
+  HWY_INLINE void PrefetchLate(const int64_t* ids, int64_t k, int64_t last) const {
+    Prefetch(late_, ids[std::min(k + kPrefetchRows, last)], late_floats_);
   }
 
   // The rows that come first; `ids` ends at `end`.
   HWY_INLINE void PrefetchFirst(const int64_t* ids, const int64_t* end) const {
     end = ids + std::min<int64_t>(kPrefetchRows, end - ids);
-    for (; ids < end; ++ids) Prefetch(*ids);
+    for (; ids < end; ++ids) Prefetch(table_.data, *ids, early_floats_ + late_floats_);
   }
 
   // The rows of positions [begin, end) of a chunk reduced into `out`, after `Init` or on top of what it holds.
@@ -271,6 +267,37 @@ class Kernel {
     bool init;
   };
 
+  // `floats` of row `id` that begin where `from` does in row 0.
+  HWY_INLINE void Prefetch(const float* from, int64_t id, int64_t floats) const {
+    from += id * table_.stride;
+    for (int64_t i = 0; i < floats; i += kFloatsPerCacheLine) __builtin_prefetch(from + i, 0, 2);
+  }
+
+  HWY_INLINE void PrefetchEarly(const int64_t* ids, int64_t k, int64_t last) const {
+    // The minimum lets the compiler unroll, which is worth a tenth.
+    Prefetch(table_.data, ids[std::min(k + kPrefetchRows, last)], std::min(early_floats_, kPrefetchFloats));
+  }
+
+  template <NanSearch kSearch, bool kEarly>
+  HWY_INLINE bool FindParams(const int64_t* ids, int64_t count, int64_t last, ChunkParams& params, float* found_min,
+                             float* found_max) const {
+    HWY_ALIGN float min_vals[kMaxChunk];
+    HWY_ALIGN float max_vals[kMaxChunk];
+    if (!FindRowBounds<kSearch, kEarly>(ids, count, last, params, min_vals, max_vals)) return false;
+    if (found_min != nullptr) {
+      CopyBounds(params, min_vals, count, found_min);
+      CopyBounds(params, max_vals, count, found_max);
+    }
+    return FindAffine(count, min_vals, max_vals, params);
+  }
+
+  // Apart from PoolBags: what else is in registers there would cost short rows.
+  template <NanSearch kSearch>
+  HWY_NOINLINE bool FindParamsOfLongRows(const int64_t* ids, int64_t count, int64_t last, ChunkParams& params,
+                                         float* found_min, float* found_max) const {
+    return FindParams<kSearch, true>(ids, count, last, params, found_min, found_max);
+  }
+
   // As RowMinMax: a bound that is zero has the sign of the first zero.
   HWY_INLINE float WithSignOfFirstZero(const float* row, float bound) const {
     return bound == 0.0f ? *std::find(row, row + table_.cols, 0.0f) : bound;
@@ -290,15 +317,18 @@ class Kernel {
   }
 
   // Where the rows are, and their bounds; false for one that is not finite (if it is looked for in rows). The last row
-  // stands in for those that are missing in its group.
-  template <NanSearch kSearch>
-  HWY_INLINE bool FindRowBounds(const int64_t* ids, int64_t count, ChunkParams& params, float* HWY_RESTRICT min_vals,
-                                float* HWY_RESTRICT max_vals) const {
+  // stands in for those that are missing in its group. kEarly: fetches rows that come, up to ids[last].
+  template <NanSearch kSearch, bool kEarly>
+  HWY_INLINE bool FindRowBounds(const int64_t* ids, int64_t count, int64_t last, ChunkParams& params,
+                                float* HWY_RESTRICT min_vals, float* HWY_RESTRICT max_vals) const {
     for (int64_t i = 0; i < count; ++i) params.rows[i] = table_.Row(ids[i]);
     for (int64_t i = count; i % kGroup != 0; ++i) params.rows[i] = params.rows[count - 1];
     VF zeros = hn::Zero(DF());
     const bool narrow = table_.cols < static_cast<int64_t>(hn::Lanes(DF()));
     for (int64_t i = 0; i < count; i += kGroup) {
+      if constexpr (kEarly) {
+        for (int64_t k = i; k < i + kGroup; ++k) PrefetchEarly(ids, k, last);
+      }
       if (narrow) {
         FindGroupBounds<kSearch, true>(params.rows + i, zeros, min_vals + i, max_vals + i);
       } else {
@@ -361,7 +391,7 @@ class Kernel {
     for (int v = 0; v < kVectors; ++v) pooled[v] = segment.init ? Op::Init(d) : hn::LoadU(d, out + col + v * lanes);
     for (int64_t k = segment.begin; k < segment.end; ++k) {
       const int64_t id = segment.args.ids[k];
-      if (col == 0) PrefetchAhead(segment.args.ids, k, segment.last_position);
+      if (col == 0) PrefetchLate(segment.args.ids, k, segment.last_position);
       if (id == segment.args.padding_id) continue;
       const int64_t slot = k - segment.chunk;
       const float* HWY_RESTRICT row = segment.params.rows[slot] + col;
@@ -406,7 +436,9 @@ class Kernel {
   float float_to_;    // to here need no double
   float head_shift_;  // rounds zero points to multiples of 2^(bits - 24)
   int64_t chunk_rows_;
-  int64_t prefetch_floats_;
+  int64_t early_floats_;  // of a row, fetched while bounds are found
+  int64_t late_floats_;   // and the rest
+  const float* late_;     // of row 0
   TableView table_;
 };
 
@@ -460,10 +492,12 @@ HWY_NOINLINE bool PoolBags(const PoolArgs& args, const FreshRule& rule, int64_t 
   kernel.PrefetchFirst(args.ids + first, args.ids + num_positions);
   for (int64_t chunk = first, chunk_end = first; chunk < last; chunk = chunk_end) {
     chunk_end = ChunkEnd(args, bag, end_bag, chunk, std::min(chunk + kernel.chunk_rows(), last));
+    const int64_t count = chunk_end - chunk;
     float* const min_vals = bounds == nullptr ? nullptr : bounds->min_vals.data() + chunk;
     float* const max_vals = bounds == nullptr ? nullptr : bounds->max_vals.data() + chunk;
-    if (bounds != nullptr) PrefetchBounds(*bounds, chunk, chunk_end - chunk, last);
-    if (!kernel.FindParams<kSearch>(args.ids + chunk, chunk_end - chunk, params, min_vals, max_vals)) return false;
+    if (bounds != nullptr) PrefetchBounds(*bounds, chunk, count, last);
+    const int64_t left = num_positions - 1 - chunk;
+    if (!kernel.FindParams<kSearch>(args.ids + chunk, count, left, params, min_vals, max_vals)) return false;
     for (int64_t k = chunk; k < chunk_end;) {
       while (args.offsets[bag + 1] <= k) FinishBag(args, bag, out.Row(bag)), ++bag;
       const int64_t end = std::min(args.offsets[bag + 1], chunk_end);
@@ -497,7 +531,8 @@ bool QuantizeBlock(const PoolArgs& args, const FreshRule& rule, int64_t begin, i
   kernel.PrefetchFirst(args.ids + begin, args.ids + args.num_bags);
   for (int64_t chunk = begin; chunk < end; chunk += kernel.chunk_rows()) {
     const int64_t chunk_end = std::min(chunk + kernel.chunk_rows(), end);
-    if (!kernel.FindParams<NanSearch::kRows>(args.ids + chunk, chunk_end - chunk, params)) return false;
+    const int64_t left = args.num_bags - 1 - chunk;
+    if (!kernel.FindParams<NanSearch::kRows>(args.ids + chunk, chunk_end - chunk, left, params)) return false;
     for (int64_t k = chunk; k < chunk_end; ++k) {
       kernel.PoolSegment<MaxOp>(args, params, args.num_bags - 1, chunk, k, k + 1, /*init=*/true, out.Row(k));
     }
@@ -509,8 +544,7 @@ bool BoundsBlock(TableView table, const int64_t* ids, int64_t n, const FreshRule
                  Bounds* bounds) {
   const Kernel kernel(rule, table);
   for (int64_t i = begin; i < end; i += kGroup) {
-    for (int64_t k = i; k < i + kGroup; ++k) kernel.PrefetchAhead(ids, k, n - 1);
-    if (!kernel.FindBounds(ids + i, std::min(kGroup, end - i), bounds + i)) return false;
+    if (!kernel.FindBounds(ids + i, std::min(kGroup, end - i), n - 1 - i, bounds + i)) return false;
   }
   return true;
 }
