@@ -56,8 +56,8 @@ absl::Status CheckPaths(const BatchRunRequest& request) {
   for (const std::string& input : {request.inputs, request.optimizer}) {
     EQAT_RETURN_IF_ERROR(CheckNotInput("--outputs", request.outputs, input));
   }
-  EQAT_RETURN_IF_ERROR(CheckNotModelFile("--outputs", request.outputs, request.model));
-  return CheckOutputsNotSaved(request);
+  EQAT_RETURN_IF_ERROR(CheckOutputsNotSaved(request));
+  return CheckFileOut("--outputs", request.outputs, request.model);
 }
 
 bool IsNested(const model::Module& module) {

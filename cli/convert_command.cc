@@ -17,7 +17,7 @@ struct ConvertArguments {
 };
 
 absl::StatusOr<std::string> RunConvert(const ConvertArguments& arguments) {
-  EQAT_RETURN_IF_ERROR(CheckNotInput("--out", arguments.out, arguments.model));
+  EQAT_RETURN_IF_ERROR(CheckModelOut(arguments.out, arguments.model));
   EQAT_ASSIGN_OR_RETURN(model::Model model, model::LoadModel(arguments.model));
   EQAT_ASSIGN_OR_RETURN(const model::ChangeReport report, model::Convert(model));
   EQAT_RETURN_IF_ERROR(model::SaveModel(model, arguments.out));

@@ -69,8 +69,10 @@ absl::Status WritePredictions(const model::Model& model, const train::Dataset& d
 }
 
 absl::StatusOr<std::string> RunEval(const EvalArguments& arguments, const CommonOptions& common) {
-  EQAT_RETURN_IF_ERROR(CheckNotInput("--predictions", arguments.predictions, arguments.data));
-  EQAT_RETURN_IF_ERROR(CheckNotModelFile("--predictions", arguments.predictions, arguments.model));
+  if (!arguments.predictions.empty()) {
+    EQAT_RETURN_IF_ERROR(CheckNotInput("--predictions", arguments.predictions, arguments.data));
+    EQAT_RETURN_IF_ERROR(CheckFileOut("--predictions", arguments.predictions, arguments.model));
+  }
   EQAT_ASSIGN_OR_RETURN(const model::Model model, model::LoadModel(arguments.model));
   EQAT_ASSIGN_OR_RETURN(const train::Dataset data, ReadDataset(arguments.data, common));
   ProgressBar bar("evaluating", "rows", ProgressBar::StyleFor(common.progress));

@@ -54,10 +54,10 @@ std::string ReportText(const formats::ExportReport& report) {
 }
 
 absl::StatusOr<std::string> RunExport(const ExportArguments& arguments) {
-  EQAT_RETURN_IF_ERROR(CheckNotModelFile("--out", arguments.out, arguments.model));
   if (!arguments.options.words.empty()) {
     EQAT_RETURN_IF_ERROR(CheckNotInput("--out", arguments.out, arguments.options.words));
   }
+  EQAT_RETURN_IF_ERROR(CheckFileOut("--out", arguments.out, arguments.model));
   formats::ExportOptions options = arguments.options;
   const std::string vocabulary = absl::StrCat(arguments.model, "/", model::kVocabularyFile);
   if (arguments.format == "vec" && options.words.empty() && std::filesystem::exists(vocabulary)) {

@@ -75,7 +75,7 @@ std::string BoundsText(const model::FreezeReport& report) {
 }
 
 absl::StatusOr<std::string> RunFreeze(const FreezeArguments& arguments) {
-  EQAT_RETURN_IF_ERROR(CheckNotInput("--out", arguments.out, arguments.model));
+  EQAT_RETURN_IF_ERROR(CheckModelOut(arguments.out, arguments.model));
   EQAT_ASSIGN_OR_RETURN(model::Model model, model::LoadModel(arguments.model));
   EQAT_RETURN_IF_ERROR(CheckNotInTraining(arguments.model));
   std::string dumps;

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/error.h"
 #include "core/status_macros.h"
+#include "io/file.h"
 #include "model/model_directory.h"
 
 namespace eqat::cli {
@@ -25,6 +26,16 @@ absl::Status CheckNotModelFile(absl::string_view flag, const std::string& out, c
     EQAT_RETURN_IF_ERROR(CheckNotInput(flag, out, absl::StrCat(model, "/", file)));
   }
   return absl::OkStatus();
+}
+
+absl::Status CheckModelOut(const std::string& out, const std::string& in) {
+  EQAT_RETURN_IF_ERROR(CheckNotInput("--out", out, in));
+  return io::AtomicDirectoryWriter::Create(out, model::ModelDirectoryFiles()).status();
+}
+
+absl::Status CheckFileOut(absl::string_view flag, const std::string& out, const std::string& model) {
+  EQAT_RETURN_IF_ERROR(CheckNotModelFile(flag, out, model));
+  return io::AtomicFileWriter::Create(out).status();
 }
 
 }  // namespace eqat::cli

@@ -1,4 +1,5 @@
-// Checks of the paths on one command line against each other, before anything is read or written.
+// Checks of the paths on one command line, before the work whose result they are to take: against each other, and
+// whether they can be written. What they create to find out is gone when they return.
 #ifndef EQAT_CLI_PATH_CHECKS_H_
 #define EQAT_CLI_PATH_CHECKS_H_
 
@@ -17,6 +18,13 @@ absl::Status CheckNotInput(absl::string_view flag, const std::string& out, const
 
 // The same for every file of the model directory `model`.
 absl::Status CheckNotModelFile(absl::string_view flag, const std::string& out, const std::string& model);
+
+// Of a model directory --out that is made from `in`: CheckNotInput, then what writing it would say.
+absl::Status CheckModelOut(const std::string& out, const std::string& in);
+
+// Of a file `out`, given with `flag`, that is made from the model directory `model`: CheckNotModelFile, then what
+// writing it would say.
+absl::Status CheckFileOut(absl::string_view flag, const std::string& out, const std::string& model);
 
 }  // namespace eqat::cli
 

@@ -18,7 +18,7 @@ struct PrepareArguments {
 };
 
 absl::StatusOr<std::string> RunPrepare(const PrepareArguments& arguments) {
-  EQAT_RETURN_IF_ERROR(CheckNotInput("--out", arguments.out, arguments.model));
+  EQAT_RETURN_IF_ERROR(CheckModelOut(arguments.out, arguments.model));
   EQAT_ASSIGN_OR_RETURN(const quant::QConfigMapping mapping, configs::ReadQConfigMapping(arguments.qconfig));
   EQAT_ASSIGN_OR_RETURN(model::Model model, model::LoadModel(arguments.model));
   const absl::StatusOr<model::ChangeReport> report = model::PrepareQat(model, mapping);

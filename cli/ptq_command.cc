@@ -18,7 +18,7 @@ struct PtqArguments {
 };
 
 absl::StatusOr<std::string> RunPtq(const PtqArguments& arguments) {
-  EQAT_RETURN_IF_ERROR(CheckNotInput("--out", arguments.out, arguments.model));
+  EQAT_RETURN_IF_ERROR(CheckModelOut(arguments.out, arguments.model));
   EQAT_ASSIGN_OR_RETURN(const quant::QConfigMapping mapping, configs::ReadQConfigMapping(arguments.qconfig));
   EQAT_ASSIGN_OR_RETURN(model::Model model, model::LoadModel(arguments.model));
   const absl::StatusOr<model::ChangeReport> report = model::Ptq(model, mapping);

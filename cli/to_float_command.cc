@@ -25,7 +25,7 @@ const std::map<std::string, io::TensorDtype>& Dtypes() {
 }
 
 absl::StatusOr<std::string> RunToFloat(const ToFloatArguments& arguments) {
-  EQAT_RETURN_IF_ERROR(CheckNotInput("--out", arguments.out, arguments.model));
+  EQAT_RETURN_IF_ERROR(CheckModelOut(arguments.out, arguments.model));
   EQAT_ASSIGN_OR_RETURN(model::Model model, model::LoadModel(arguments.model));
   EQAT_ASSIGN_OR_RETURN(const model::ChangeReport report, model::ToFloat(model));
   EQAT_RETURN_IF_ERROR(model::SaveModel(model, arguments.out, {.weight_dtype = Dtypes().at(arguments.dtype)}));

@@ -37,16 +37,17 @@ int64_t ParameterBytes(const std::string& model) {
 absl::StatusOr<std::string> RunTrain(const TrainArguments& arguments, const CommonOptions& common) {
   EQAT_RETURN_IF_ERROR(CheckNotInput("--out", arguments.out, arguments.model));
   EQAT_ASSIGN_OR_RETURN(const train::TrainConfig config, train::ReadTrainConfig(arguments.config));
-  EQAT_ASSIGN_OR_RETURN(const train::Dataset data, ReadDataset(arguments.data, common));
-  std::fputs(SmallPagesNote(ParameterBytes(arguments.model), SystemHugePages()).c_str(), stderr);
-
-  const InterruptGuard interrupt;
-  ProgressBar bar("training", "steps", ProgressBar::StyleFor(common.progress));
   train::TrainOptions options;
   options.model_path = arguments.model;
   options.out_path = arguments.out;
   options.resume = arguments.resume;
   options.seed = common.seed;
+  EQAT_RETURN_IF_ERROR(train::CheckPaths(options));  // reading data may take long
+  EQAT_ASSIGN_OR_RETURN(const train::Dataset data, ReadDataset(arguments.data, common));
+  std::fputs(SmallPagesNote(ParameterBytes(arguments.model), SystemHugePages()).c_str(), stderr);
+
+  const InterruptGuard interrupt;
+  ProgressBar bar("training", "steps", ProgressBar::StyleFor(common.progress));
   options.stop = [&interrupt] { return interrupt.interrupted(); };
   options.progress = [&bar](const train::TrainProgress& progress) {
     bar.Update(progress.step, progress.total_steps, absl::StrFormat("loss %.6f", progress.loss));

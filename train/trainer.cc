@@ -279,7 +279,20 @@ absl::StatusOr<std::optional<Checkpoint>> FindCheckpoint(const TrainOptions& opt
   return checkpoint;
 }
 
+// A run in place has replaced the model it started from.
+bool ReplacedItsModel(const TrainOptions& options, const std::optional<Checkpoint>& checkpoint,
+                      const std::string& out_directory) {
+  return checkpoint && SameDirectory(options.model_path, out_directory);
+}
+
 }  // namespace
+
+absl::Status CheckPaths(const TrainOptions& options) {
+  std::string out_directory;
+  EQAT_ASSIGN_OR_RETURN(const std::optional<Checkpoint> checkpoint, FindCheckpoint(options, out_directory));
+  const bool replaced = ReplacedItsModel(options, checkpoint, out_directory);
+  return model::LoadModel(replaced ? out_directory : options.model_path).status();
+}
 
 absl::StatusOr<TrainResult> Train(const TrainOptions& options, const TrainConfig& given_config, const Dataset& data) {
   TrainConfig config = given_config;
@@ -294,8 +307,7 @@ absl::StatusOr<TrainResult> Train(const TrainOptions& options, const TrainConfig
 
   std::string out_directory;
   EQAT_ASSIGN_OR_RETURN(std::optional<Checkpoint> checkpoint, FindCheckpoint(options, out_directory));
-  // A run in place has replaced the model it started from.
-  if (checkpoint && SameDirectory(options.model_path, out_directory)) {
+  if (ReplacedItsModel(options, checkpoint, out_directory)) {
     identity.model_fingerprint = checkpoint->identity.model_fingerprint;
   } else {
     EQAT_ASSIGN_OR_RETURN(const std::string model_directory, io::OpenDirectory(options.model_path));

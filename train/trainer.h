@@ -11,6 +11,7 @@
 #include <optional>
 #include <string>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "train/dataset.h"
 #include "train/evaluate.h"
@@ -38,6 +39,10 @@ struct TrainResult {
   int64_t steps = 0;
   double loss = 0;  // mean over the last log interval
 };
+
+// What Train says of the two paths, without data: an out_path that holds another run without `resume` or cannot be
+// written, a MODEL that cannot be read. Nothing is changed.
+absl::Status CheckPaths(const TrainOptions& options);
 
 // InvalidArgument before anything is written for: inputs the model needs and the data lacks (and the other way round),
 // indices that a table cannot hold, labels the loss does not take, quantized modules, a "qat" schedule without QAT

@@ -91,6 +91,31 @@ TEST_F(ModelVerbsTest, RefusesToReplaceItsInput) {
   EXPECT_EQ(Snapshot(), before);
 }
 
+// The error is about the result's place although the model is missing as well.
+TEST_F(ModelVerbsTest, LooksAtTheResultsPlaceBeforeItWorks) {
+  Write("file", "");
+  const auto before = Snapshot();
+  const std::string absent = Path("absent"), qconfig = Path("qconfig.json"), file = Path("file");
+  const std::string below = Path("nowhere/result");
+  for (const std::vector<std::string>& command : {std::vector<std::string>{"prepare", absent, "--qconfig", qconfig},
+                                                  {"ptq", absent, "--qconfig", qconfig},
+                                                  {"convert", absent},
+                                                  {"to-float", absent},
+                                                  {"freeze", absent}}) {
+    SCOPED_TRACE(command[0]);
+    std::vector<std::string> arguments = command;
+    arguments.insert(arguments.end(), {"--out", file});
+    ExpectError(RunProgram(arguments), 1, {file, "is not a directory"});
+  }
+  ExpectError(RunProgram({"export", absent, "--format", "safetensors", "--out", below}), 1,
+              {below, "parent folder does not exist"});
+  ExpectError(RunProgram({"eval", absent, "--data", absent, "--predictions", below}), 1,
+              {below, "parent folder does not exist"});
+  ExpectError(RunProgram({"run", absent, "--inputs", absent, "--outputs", below}), 1,
+              {below, "parent folder does not exist"});
+  EXPECT_EQ(Snapshot(), before);
+}
+
 TEST_F(ModelVerbsTest, ReplacesAModelAndNothingForeign) {
   ExpectDone(RunProgram({"convert", Path("qat"), "--out", Path("out")}));
   ExpectDone(RunProgram({"to-float", Path("qat"), "--out", Path("out")}));

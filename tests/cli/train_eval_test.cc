@@ -116,6 +116,20 @@ TEST_F(TrainEvalTest, RefusesItsInputAsOutput) {
   EXPECT_EQ(Snapshot(), before);
 }
 
+// Data may take long to read, so what is wrong with the paths is said first: here there is no data.
+TEST_F(TrainEvalTest, ChecksModelAndOutBeforeItReadsData) {
+  const auto train = [this](const std::string& model, const std::string& out, const std::string& data) {
+    return RunProgram({"train", Path(model), "--data", Path(data), "--config", Path("train.json"), "--out", Path(out)});
+  };
+  ExpectError(train("absent_model", "trained", "absent_data"), 1, {"absent_model"});
+  ExpectError(train("qat", "data.tsv", "absent_data"), 1, {"data.tsv", "is not a directory"});
+  ExpectDone(train("qat", "trained", "data.json"));
+  const auto before = Snapshot();
+  ExpectError(train("qat", "trained", "absent_data"), 1, {"holds a training run already", "--resume"});
+  ExpectError(train("qat", "trained_too", "absent_data"), 1, {"absent_data"});
+  EXPECT_EQ(Snapshot(), before);
+}
+
 #ifndef __SANITIZE_ADDRESS__
 // Wherever memory runs out, in whichever thread: the program says so, and leaves no result.
 TEST_F(TrainEvalTest, TooLittleMemoryIsAnError) {
