@@ -9,10 +9,13 @@
 #include <cstring>
 #include <filesystem>
 #include <system_error>
+#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "core/error.h"
 #include "core/status_macros.h"
@@ -35,11 +38,24 @@ bool IsTemporarySuffix(absl::string_view suffix) {
   return IsNumber(suffix.substr(0, dot)) && IsNumber(suffix.substr(dot + 1));
 }
 
+// The name that a temporary of this process is to take; `file_name` for anything else.
+absl::string_view NameOfOwnTemporary(absl::string_view file_name) {
+  absl::string_view name = file_name;
+  if (!absl::ConsumePrefix(&name, kTemporaryPrefix)) return file_name;
+  const size_t dash = name.rfind('-');
+  if (dash == absl::string_view::npos) return file_name;
+  const absl::string_view suffix = name.substr(dash + 1);
+  const bool is_own = IsTemporarySuffix(suffix) && suffix.substr(0, suffix.find('.')) == absl::StrCat(getpid());
+  return is_own ? name.substr(0, dash) : file_name;
+}
+
 }  // namespace
 
 absl::Status SystemError(absl::string_view path, absl::string_view what, int error_number) {
+  std::vector<absl::string_view> names = absl::StrSplit(path, '/');
+  for (absl::string_view& name : names) name = NameOfOwnTemporary(name);
   return absl::Status(absl::ErrnoToStatusCode(error_number),
-                      ErrorText(path, absl::StrCat(what, ": ", std::strerror(error_number))));
+                      ErrorText(absl::StrJoin(names, "/"), absl::StrCat(what, ": ", std::strerror(error_number))));
 }
 
 absl::Status CheckPath(const std::string& path) {

@@ -11,7 +11,8 @@
 
 namespace eqat::io {
 
-// `path: what: strerror(error_number)`, with the code that suits.
+// `path: what: strerror(error_number)`, with the code that suits. A temporary of this process (CreateTemporary) goes by
+// the name that it is to take, which its user knows.
 absl::Status SystemError(absl::string_view path, absl::string_view what, int error_number);
 
 // InvalidArgument for paths that the system would cut or that name nothing: empty, or with a NUL byte.

@@ -68,12 +68,14 @@ TEST_F(InterruptedSaveTest, AFullDiskLosesNothing) {
   const auto before = Snapshot();
   ProgramOptions full;
   full.file_size_limit = 100000;
-  ExpectError(RunProgram({"to-float", Path("qat"), "--out", Path("small")}, full), 1, {"File too large"});
-  ExpectError(RunProgram({"to-float", Path("qat"), "--out", Path("new")}, full), 1, {"File too large"});
+  ExpectError(RunProgram({"to-float", Path("qat"), "--out", Path("small")}, full), 1,
+              {Path("small/model.safetensors: "), "File too large"});
+  ExpectError(RunProgram({"to-float", Path("qat"), "--out", Path("new")}, full), 1,
+              {Path("new/model.safetensors: "), "File too large"});
   ExpectError(RunProgram({"run", Path("qat"), "--module", "item", "--inputs", Path("in"), "--outputs", Path("out"),
                           "--save", Path("small")},
                          full),
-              1, {"File too large"});
+              1, {Path("small/model.safetensors: "), "File too large"});
   full.file_size_limit = 100;
   ExpectError(
       RunProgram({"run", Path("qat"), "--module", "item", "--inputs", Path("in"), "--outputs", Path("out")}, full), 1,
