@@ -1,7 +1,9 @@
 #include "core/lookup.h"
 
 #include <algorithm>
+#include <limits>
 #include <numeric>
+#include <type_traits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -119,14 +121,28 @@ int64_t NumCheckedBags(const LookupInput& input, bool include_last_offset) {
   return input.offsets->size() - (include_last_offset ? 1 : 0);
 }
 
+constexpr size_t kPageBytes = 4096;
+
 template <typename Integer>
 absl::Status CheckIndexValues(absl::Span<const Integer> indices, int64_t num_embeddings, absl::string_view where) {
-  const auto is_outside = [&](Integer index) {
-    return static_cast<uint64_t>(static_cast<int64_t>(index)) >= static_cast<uint64_t>(num_embeddings);
+  // One pass of additions, which every processor does several at a time, unlike comparisons of 64 bits: an index below
+  // 0 or above `last` sets the highest bit. The position matters only when there is one.
+  using Unsigned = std::make_unsigned_t<Integer>;
+  const auto last = static_cast<Unsigned>(std::min<int64_t>(num_embeddings - 1, std::numeric_limits<Integer>::max()));
+  Unsigned highest_bits = 0;
+  const auto look_at = [&](Integer index) {
+    highest_bits |= static_cast<Unsigned>(index) | (last - static_cast<Unsigned>(index));
   };
-  bool any_outside = false;  // one pass without branches; the position matters only when there is one
-  for (const Integer index : indices) any_outside |= is_outside(index);
-  if (!any_outside) return absl::OkStatus();
+  constexpr size_t kLine = 64 / sizeof(Integer);
+  size_t i = 0;
+  for (; i + kLine <= indices.size(); i += kLine) {
+    // A page ahead: the processor's own prefetching ends with each page.
+    __builtin_prefetch(indices.data() + i + kPageBytes / sizeof(Integer));
+    for (size_t k = i; k < i + kLine; ++k) look_at(indices[k]);
+  }
+  for (; i < indices.size(); ++i) look_at(indices[i]);
+  if (static_cast<Integer>(highest_bits) >= 0) return absl::OkStatus();
+  const auto is_outside = [&](Integer index) { return index < 0 || index >= num_embeddings; };
   const int64_t position = std::find_if(indices.begin(), indices.end(), is_outside) - indices.begin();
   return OutOfRange(where, At("index out of range", position), absl::StrCat(indices[position]),
                     num_embeddings == 0 ? "none: the table has no rows" : absl::StrCat("0 to ", num_embeddings - 1));

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
 #include "tests/support/status_matchers.h"
 
@@ -231,6 +232,55 @@ TEST(MakeBags, NamesTheFirstIndexOutOfRange) {
   EXPECT_THAT(BagsOfOne(Batch{.indices = {10}}.input(), kRows, "item"),
               StatusIs(absl::StatusCode::kOutOfRange, ::testing::HasSubstr("got 10, expected 0 to 9")));
   EXPECT_EQ(*NumBagsOf(too_large, false), 1);  // values of indices are not its business
+}
+
+// Every value at which one of the two conditions, or the arithmetic that stands for them, turns; at every position, as
+// several are looked at together.
+template <typename Integer>
+void CheckEdges() {
+  constexpr int64_t kLargest = std::numeric_limits<int64_t>::max();
+  constexpr int64_t kLargest32 = std::numeric_limits<int32_t>::max();
+  for (const int64_t rows :
+       {int64_t{0}, int64_t{1}, int64_t{5}, kLargest32, kLargest32 + 1, kLargest32 + 2, kLargest}) {
+    const std::vector<int64_t> edges = {std::numeric_limits<int64_t>::min(),
+                                        std::numeric_limits<int64_t>::min() + 1,
+                                        -kLargest32 - 2,
+                                        -kLargest32 - 1,
+                                        -kLargest32,
+                                        -1,
+                                        0,
+                                        1,
+                                        rows - 1,
+                                        rows,
+                                        rows < kLargest ? rows + 1 : rows,
+                                        kLargest32,
+                                        kLargest32 + 1,
+                                        kLargest};
+    for (const int64_t edge : edges) {
+      if (edge != static_cast<Integer>(edge)) continue;
+      for (size_t position = 0; position < 19; ++position) {
+        SCOPED_TRACE(absl::StrCat(edge, " of ", rows, " rows at position ", position));
+        std::vector<Integer> indices(rows == 0 ? 1 : 19);
+        indices[position % indices.size()] = static_cast<Integer>(edge);
+        LookupInput input;
+        input.indices = indices;
+        const absl::Status status = BagsOfOne(input, rows, "item").status();
+        if (edge >= 0 && edge < rows) {
+          EXPECT_TRUE(status.ok()) << status;
+        } else {
+          EXPECT_THAT(
+              status,
+              StatusIs(absl::StatusCode::kOutOfRange,
+                       ::testing::HasSubstr(absl::StrCat("at position ", position % indices.size(), " (got ", edge))));
+        }
+      }
+    }
+  }
+}
+
+TEST(MakeBags, FindsEveryIndexOutOfRange) {
+  CheckEdges<int32_t>();
+  CheckEdges<int64_t>();
 }
 
 TEST(MakeBags, ChecksIndicesThatNoBagHolds) {
