@@ -57,6 +57,7 @@ absl::Status CheckPaths(const BatchRunRequest& request) {
     EQAT_RETURN_IF_ERROR(CheckNotInput("--outputs", request.outputs, input));
   }
   EQAT_RETURN_IF_ERROR(CheckOutputsNotSaved(request));
+  if (!request.save.empty()) EQAT_RETURN_IF_ERROR(CheckModelOut(request.save));
   return CheckFileOut("--outputs", request.outputs, request.model);
 }
 

@@ -72,7 +72,7 @@ std::string ReportText(const formats::ImportReport& report) {
 }
 
 absl::StatusOr<std::string> RunImport(const ImportArguments& arguments, const CommonOptions& common) {
-  EQAT_RETURN_IF_ERROR(CheckNotInput("--out", arguments.out, arguments.file));
+  EQAT_RETURN_IF_ERROR(CheckModelOut(arguments.out, arguments.file));
   EQAT_ASSIGN_OR_RETURN(const formats::ImportOptions options, OptionsFrom(arguments));
   const InterruptGuard interrupt;
   ProgressBar bar("importing", "rows", ProgressBar::StyleFor(common.progress));

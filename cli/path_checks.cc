@@ -21,20 +21,19 @@ absl::Status CheckNotInput(absl::string_view flag, const std::string& out, const
   return InvalidArgument(flag, "is also an input", out, "another path");
 }
 
-absl::Status CheckNotModelFile(absl::string_view flag, const std::string& out, const std::string& model) {
-  for (const std::string& file : model::ModelDirectoryFiles()) {
-    EQAT_RETURN_IF_ERROR(CheckNotInput(flag, out, absl::StrCat(model, "/", file)));
-  }
-  return absl::OkStatus();
+absl::Status CheckModelOut(const std::string& out) {
+  return io::AtomicDirectoryWriter::Create(out, model::ModelDirectoryFiles()).status();
 }
 
 absl::Status CheckModelOut(const std::string& out, const std::string& in) {
   EQAT_RETURN_IF_ERROR(CheckNotInput("--out", out, in));
-  return io::AtomicDirectoryWriter::Create(out, model::ModelDirectoryFiles()).status();
+  return CheckModelOut(out);
 }
 
 absl::Status CheckFileOut(absl::string_view flag, const std::string& out, const std::string& model) {
-  EQAT_RETURN_IF_ERROR(CheckNotModelFile(flag, out, model));
+  for (const std::string& file : model::ModelDirectoryFiles()) {
+    EQAT_RETURN_IF_ERROR(CheckNotInput(flag, out, absl::StrCat(model, "/", file)));
+  }
   return io::AtomicFileWriter::Create(out).status();
 }
 

@@ -16,14 +16,12 @@ bool IsSameFile(const std::string& a, const std::string& b);
 // InvalidArgument when `out`, given with `flag`, is the same file or directory as `in`.
 absl::Status CheckNotInput(absl::string_view flag, const std::string& out, const std::string& in);
 
-// The same for every file of the model directory `model`.
-absl::Status CheckNotModelFile(absl::string_view flag, const std::string& out, const std::string& model);
-
-// Of a model directory --out that is made from `in`: CheckNotInput, then what writing it would say.
+// What writing the model directory `out` would say; given `in`, which it is made from by --out, CheckNotInput first.
+absl::Status CheckModelOut(const std::string& out);
 absl::Status CheckModelOut(const std::string& out, const std::string& in);
 
-// Of a file `out`, given with `flag`, that is made from the model directory `model`: CheckNotModelFile, then what
-// writing it would say.
+// Of a file `out`, given with `flag`, that is made from the model directory `model`: CheckNotInput for every file of
+// that directory, then what writing it would say.
 absl::Status CheckFileOut(absl::string_view flag, const std::string& out, const std::string& model);
 
 }  // namespace eqat::cli

@@ -101,7 +101,8 @@ TEST_F(ModelVerbsTest, LooksAtTheResultsPlaceBeforeItWorks) {
                                                   {"ptq", absent, "--qconfig", qconfig},
                                                   {"convert", absent},
                                                   {"to-float", absent},
-                                                  {"freeze", absent}}) {
+                                                  {"freeze", absent},
+                                                  {"import", absent}}) {
     SCOPED_TRACE(command[0]);
     std::vector<std::string> arguments = command;
     arguments.insert(arguments.end(), {"--out", file});
@@ -113,6 +114,8 @@ TEST_F(ModelVerbsTest, LooksAtTheResultsPlaceBeforeItWorks) {
               {below, "parent folder does not exist"});
   ExpectError(RunProgram({"run", absent, "--inputs", absent, "--outputs", below}), 1,
               {below, "parent folder does not exist"});
+  ExpectError(RunProgram({"run", absent, "--inputs", absent, "--outputs", Path("out"), "--save", file}), 1,
+              {file, "is not a directory"});
   EXPECT_EQ(Snapshot(), before);
 }
 
