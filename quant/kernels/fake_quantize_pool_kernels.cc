@@ -192,7 +192,7 @@ class Kernel {
         reinterpret_cast<uintptr_t>(table.data) % 64 == 0 && table.stride % kFloatsPerCacheLine == 0;
     const int64_t half = std::min(table.cols / 2, kPrefetchFloats) / kFloatsPerCacheLine * kFloatsPerCacheLine;
     early_floats_ = table.cols < kLongRowFloats ? 0 : half;
-    late_ = table.data + early_floats_;
+    late_ = table.rows == 0 ? nullptr : table.data + early_floats_;
     late_floats_ = std::min(table.cols - early_floats_, kPrefetchFloats) + (starts_on_lines ? 0 : kFloatsPerCacheLine);
   }
 
@@ -205,7 +205,7 @@ class Kernel {
   HWY_INLINE bool FindParams(const int64_t* ids, int64_t count, int64_t last, ChunkParams& params,
                              float* found_min = nullptr, float* found_max = nullptr) const {
     if (early_floats_ != 0) return FindParamsOfLongRows<kSearch>(ids, count, last, params, found_min, found_max);
-    return FindParams<kSearch, false>(ids, count, last, params, found_min, found_max);
+    return FindParamsAs<kSearch, false>(ids, count, last, params, found_min, found_max);
   }
 
   // Bounds of the rows ids[0..count), 1 <= count <= kGroup; false where the kernel does not hold. `ids` goes on to
@@ -279,8 +279,8 @@ class Kernel {
   }
 
   template <NanSearch kSearch, bool kEarly>
-  HWY_INLINE bool FindParams(const int64_t* ids, int64_t count, int64_t last, ChunkParams& params, float* found_min,
-                             float* found_max) const {
+  HWY_INLINE bool FindParamsAs(const int64_t* ids, int64_t count, int64_t last, ChunkParams& params, float* found_min,
+                               float* found_max) const {
     HWY_ALIGN float min_vals[kMaxChunk];
     HWY_ALIGN float max_vals[kMaxChunk];
     if (!FindRowBounds<kSearch, kEarly>(ids, count, last, params, min_vals, max_vals)) return false;
@@ -295,7 +295,7 @@ class Kernel {
   template <NanSearch kSearch>
   HWY_NOINLINE bool FindParamsOfLongRows(const int64_t* ids, int64_t count, int64_t last, ChunkParams& params,
                                          float* found_min, float* found_max) const {
-    return FindParams<kSearch, true>(ids, count, last, params, found_min, found_max);
+    return FindParamsAs<kSearch, true>(ids, count, last, params, found_min, found_max);
   }
 
   // As RowMinMax: a bound that is zero has the sign of the first zero.

@@ -179,8 +179,28 @@ TEST(FakeQuantizePoolKernelsTest, PoolingEqualsTheSlowWayOnEveryTarget) {
   }
 }
 
+// Of a table without rows there is no address to begin with; long rows are looked for in two places.
+TEST(FakeQuantizePoolKernelsTest, EmptyBagsOfATableWithoutRowsAreZero) {
+  for (const int64_t cols : {64, 300}) {
+    const std::vector<int64_t> offsets = {0, 0, 0};
+    PoolArgs args;
+    args.rows = TableView(nullptr, 0, cols);
+    args.offsets = offsets.data();
+    args.num_bags = 2;
+    ForEachSimdTarget([&] {
+      std::vector<float> got(2 * cols, -7.0f);
+      RowBounds bounds;
+      ASSERT_TRUE(FakeQuantizePool(args, {255}, MutableTableView(got.data(), 2, cols), &bounds));
+      EXPECT_EQ(got, std::vector<float>(2 * cols, 0.0f));
+      EXPECT_TRUE(bounds.min_vals.empty());
+    });
+  }
+}
+
 TEST(FakeQuantizePoolKernelsTest, RowsAndBoundsEqualTheSlowWayOnEveryTarget) {
-  for (int64_t cols = 1; cols <= 130; cols += cols < 20 ? 1 : 7) {
+  std::vector<int64_t> widths = {192, 193, 515};  // rows from 193 columns on are fetched in two parts
+  for (int64_t cols = 1; cols <= 130; cols += cols < 20 ? 1 : 7) widths.push_back(cols);
+  for (const int64_t cols : widths) {
     for (const FreshRule& rule : kRules) {
       Rows rows(cols, rule, 1000 + cols);
       const TableView table = rows.view();
