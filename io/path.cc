@@ -38,15 +38,17 @@ bool IsTemporarySuffix(absl::string_view suffix) {
   return IsNumber(suffix.substr(0, dot)) && IsNumber(suffix.substr(dot + 1));
 }
 
+// The process that made a temporary.
+absl::string_view OwnerOf(absl::string_view temporary_name) {
+  const absl::string_view suffix = temporary_name.substr(temporary_name.rfind('-') + 1);
+  return suffix.substr(0, suffix.find('.'));
+}
+
 // The name that a temporary of this process is to take; `file_name` for anything else.
 absl::string_view NameOfOwnTemporary(absl::string_view file_name) {
-  absl::string_view name = file_name;
-  if (!absl::ConsumePrefix(&name, kTemporaryPrefix)) return file_name;
-  const size_t dash = name.rfind('-');
-  if (dash == absl::string_view::npos) return file_name;
-  const absl::string_view suffix = name.substr(dash + 1);
-  const bool is_own = IsTemporarySuffix(suffix) && suffix.substr(0, suffix.find('.')) == absl::StrCat(getpid());
-  return is_own ? name.substr(0, dash) : file_name;
+  absl::string_view name = file_name.substr(0, file_name.rfind('-'));
+  if (!absl::ConsumePrefix(&name, kTemporaryPrefix) || !IsTemporaryOf(name, file_name)) return file_name;
+  return OwnerOf(file_name) == absl::StrCat(getpid()) ? name : file_name;
 }
 
 }  // namespace
@@ -106,9 +108,8 @@ bool IsTemporaryOf(absl::string_view name, absl::string_view file_name) {
 }
 
 bool OwnerRuns(absl::string_view temporary_name) {
-  absl::string_view suffix = temporary_name.substr(temporary_name.rfind('-') + 1);
   int pid = 0;
-  if (!absl::SimpleAtoi(suffix.substr(0, suffix.find('.')), &pid) || pid <= 0) return false;
+  if (!absl::SimpleAtoi(OwnerOf(temporary_name), &pid) || pid <= 0) return false;
   return kill(pid, 0) == 0 || errno == EPERM;
 }
 
