@@ -203,7 +203,7 @@ def compare_links(torch, build, rounds):
     torch.sparse.check_sparse_tensor_invariants.disable()  # otherwise Adagrad warns that they are off
     sizes, batches = read_links(torch, links)
     eqat_rates, command_rates, torch_rates = [], [], []
-    for _ in range(rounds):  # in turns
+    for _ in range(rounds):  # in turns; one epoch last, as its loss is compared with PyTorch's
         several = links.seconds(links.float_model, configs[LINKS_EPOCHS], LINKS_THREADS)
         one = links.seconds(links.float_model, configs[1], LINKS_THREADS)
         eqat_rates.append(links.num_rows * (LINKS_EPOCHS - 1) / (several - one))

@@ -121,8 +121,6 @@ int64_t NumCheckedBags(const LookupInput& input, bool include_last_offset) {
   return input.offsets->size() - (include_last_offset ? 1 : 0);
 }
 
-constexpr size_t kPageBytes = 4096;
-
 template <typename Integer>
 absl::Status CheckIndexValues(absl::Span<const Integer> indices, int64_t num_embeddings, absl::string_view where) {
   // One pass of additions, which every processor does several at a time, unlike comparisons of 64 bits: an index below
@@ -133,11 +131,12 @@ absl::Status CheckIndexValues(absl::Span<const Integer> indices, int64_t num_emb
   const auto look_at = [&](Integer index) {
     highest_bits |= static_cast<Unsigned>(index) | (last - static_cast<Unsigned>(index));
   };
-  constexpr size_t kLine = 64 / sizeof(Integer);
+  constexpr size_t kLine = 64 / sizeof(Integer);    // of the cache
+  constexpr size_t kPage = 4096 / sizeof(Integer);  // of memory
   size_t i = 0;
   for (; i + kLine <= indices.size(); i += kLine) {
-    // A page ahead: the processor's own prefetching ends with each page.
-    __builtin_prefetch(indices.data() + i + kPageBytes / sizeof(Integer));
+    // A page ahead, as the processor's own prefetching ends with each page.
+    __builtin_prefetch(&indices[std::min(i + kPage, indices.size() - 1)]);
     for (size_t k = i; k < i + kLine; ++k) look_at(indices[k]);
   }
   for (; i < indices.size(); ++i) look_at(indices[i]);

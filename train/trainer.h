@@ -41,7 +41,7 @@ struct TrainResult {
 };
 
 // What Train says of the two paths, without data: an out_path that holds another run without `resume` or cannot be
-// written, a MODEL that cannot be read. Nothing is changed.
+// written, a MODEL that cannot be read. Nothing is changed. Costs what loading the model costs.
 absl::Status CheckPaths(const TrainOptions& options);
 
 // InvalidArgument before anything is written for: inputs the model needs and the data lacks (and the other way round),
